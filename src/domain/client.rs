@@ -1,0 +1,173 @@
+//! The MCP client (RFC 7591 §2; D2, D3).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RedirectUri, RegisteredRedirect, Scope, uri::LoopbackHosts};
+
+/// `client_id`. Ours are sealed registrations; an operator's are names; `https://` ones are documents (CIMD).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// Takes any text: what it means is decided by whoever looks it up.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a client came to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientOrigin {
+    /// Registered itself (RFC 7591); its id is its sealed registration.
+    Sealed,
+    /// Its id is the URL of its metadata document (CIMD).
+    Metadata,
+    /// Written into the configuration by the operator.
+    Static,
+}
+
+/// `token_endpoint_auth_method` (RFC 7591 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMethod {
+    /// A public client.
+    None,
+    /// HTTP Basic, both halves form-encoded (RFC 6749 §2.3.1).
+    ClientSecretBasic,
+    /// `client_id` and `client_secret` in the form.
+    ClientSecretPost,
+}
+
+impl ClientAuthMethod {
+    /// The registered name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+        }
+    }
+
+    /// Whether such a client holds a secret.
+    #[must_use]
+    pub const fn is_confidential(self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
+/// A client's name for people: at most 64 characters, without control and direction-changing ones. Never verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct ClientName(String);
+
+impl ClientName {
+    /// Drops what could deceive on a page and cuts at 64 characters.
+    #[must_use]
+    pub fn tamed(text: &str) -> Self {
+        let sound = |c: &char| {
+            !c.is_control()
+                && !matches!(*c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{061c}')
+        };
+        Self(text.trim().chars().filter(sound).take(64).collect())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ClientName {
+    fn from(text: String) -> Self {
+        Self::tamed(&text)
+    }
+}
+
+impl From<ClientName> for String {
+    fn from(name: ClientName) -> Self {
+        name.0
+    }
+}
+
+/// The requested redirect URI is not one of the client's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectRefused {
+    /// None was asked for and the client has several (or none).
+    #[error("redirect_uri is missing")]
+    Missing,
+    /// It breaks the rules of redirect URIs.
+    #[error("redirect_uri is not acceptable: {0}")]
+    Bad(#[from] super::uri::BadRedirect),
+    /// It is sound, but the client never registered it.
+    #[error("redirect_uri is not registered for this client")]
+    NotRegistered,
+}
+
+/// The MCP client, from whichever origin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// How it came to us.
+    pub origin: ClientOrigin,
+    /// Its unverified name.
+    pub name: Option<ClientName>,
+    /// Where it may receive codes.
+    pub redirect_uris: Vec<RegisteredRedirect>,
+    /// How it authenticates at `/token`.
+    pub auth_method: ClientAuthMethod,
+    /// Whether it may use the refresh grant.
+    pub may_refresh: bool,
+    /// The scope it registered, if it named one.
+    pub scope: Option<Scope>,
+}
+
+impl Client {
+    /// The redirect URI to which we may answer, if the one asked for is the client's (AZ-2, AZ-3). An absent one means
+    /// the sole registered one (RFC 6749 §3.1.2.3).
+    ///
+    /// # Errors
+    /// [`RedirectRefused`]: the answer is then a page, never a redirect.
+    pub fn redirect(&self, requested: Option<&str>, hosts: LoopbackHosts) -> Result<RedirectUri, RedirectRefused> {
+        let Some(requested) = requested else {
+            return match self.redirect_uris.as_slice() {
+                [only] => Ok(RedirectUri::answerable(only.clone())),
+                _ => Err(RedirectRefused::Missing),
+            };
+        };
+        let requested = RegisteredRedirect::parse(requested)?;
+        if self.redirect_uris.iter().any(|own| own.matches(&requested, hosts)) {
+            Ok(RedirectUri::answerable(requested))
+        } else {
+            Err(RedirectRefused::NotRegistered)
+        }
+    }
+
+    /// What a page calls it: its name, or its id's beginning.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match &self.name {
+            Some(name) if !name.as_str().is_empty() => name.as_str(),
+            _ => self.id.as_str().get(..12).unwrap_or(self.id.as_str()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A Grant: this person lets this client use this MCP server, by these upstream tokens.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, UpstreamName, UpstreamTokens,
+    secret::{Secret, in_record},
+};
+
+/// SHA-256 of a 256-bit secret: what the store keeps instead of the secret.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// Wraps a digest that `crypto::hash` made.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretHash(***)")
+    }
+}
+
+impl TryFrom<String> for SecretHash {
+    type Error = super::id::NotAnId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| super::id::NotAnId)?;
+        bytes.try_into().map(Self).map_err(|_| super::id::NotAnId)
+    }
+}
+
+impl From<SecretHash> for String {
+    fn from(hash: SecretHash) -> Self {
+        URL_SAFE_NO_PAD.encode(hash.0)
+    }
+}
+
+/// The record behind code, access tokens and refresh tokens alike. Removed means revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its name, inside every credential that rests on it.
+    pub id: GrantId,
+    /// The client it was given to.
+    pub client: ClientId,
+    /// Who gave it, and what the provider said of them then.
+    pub identity: Identity,
+    /// The one MCP server it opens.
+    pub resource: ResourceUri,
+    /// Where the person logged in.
+    pub upstream: UpstreamName,
+    /// What it permits.
+    pub scope: Scope,
+    /// The provider's tokens.
+    pub tokens: UpstreamTokens,
+    /// When the person agreed (`auth_time`).
+    pub created: Instant,
+    /// When the record ends: the code's life while issued, the refresh token's once active.
+    pub expires: Instant,
+    /// Where it stands.
+    pub stage: GrantStage,
+}
+
+/// Where a [`Grant`] stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantStage {
+    /// A code is out and not yet redeemed.
+    Issued {
+        /// Of the code's secret.
+        code: SecretHash,
+        /// The redirect URI of the request, if the client gave one there; `/token` must repeat it byte for byte (AZ-4).
+        redirect: Option<String>,
+        /// The S256 challenge that the verifier must meet.
+        challenge: CodeChallenge,
+        /// Whether a refresh token may follow.
+        may_refresh: bool,
+    },
+    /// The code was redeemed, by the one winner.
+    Active {
+        /// Of the spent code, so that a replay is known for one (S11).
+        code: SecretHash,
+        /// When the code was redeemed; within ten seconds a repeat is refused without revoking (AZ-6).
+        redeemed: Instant,
+        /// The chain of refresh tokens, if the client may refresh.
+        #[serde(default)]
+        refresh: Option<RefreshChain>,
+    },
+}
+
+/// The current refresh token and, within its grace, the predecessor (D6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshChain {
+    /// Counts rotations.
+    pub generation: u32,
+    /// Of the current token's secret.
+    pub current: SecretHash,
+    /// The token before it.
+    #[serde(default)]
+    pub previous: Option<RetiredRefresh>,
+}
+
+/// The refresh token that was rotated away last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredRefresh {
+    /// Of its secret.
+    pub hash: SecretHash,
+    /// The token that replaced it, whole: the same successor is given again within the grace.
+    #[serde(with = "in_record")]
+    pub successor: Secret<String>,
+    /// When it was rotated away.
+    pub retired: Instant,
+}

@@ -1,0 +1,48 @@
+//! Four verbs, every one atomic on its one key (the atomicity law, architecture §4).
+
+use bytes::Bytes;
+
+use super::Unavailable;
+use crate::domain::Instant;
+
+/// `kind/id`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of record `id` of kind `kind`.
+    #[must_use]
+    pub fn new(kind: &str, id: &str) -> Self {
+        Self(format!("{kind}/{id}"))
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How long a value is kept and how surely it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When it may be swept.
+    pub expires: Instant,
+    /// Whether the answer waits until the value would survive a crash.
+    pub durable: bool,
+}
+
+/// A key-value store with compare-and-swap.
+#[async_trait::async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The value.
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>, Unavailable>;
+    /// Writes, or removes with `None`.
+    async fn set(&self, key: &Key, value: Option<Bytes>, life: Life) -> Result<(), Unavailable>;
+    /// Writes `new` only if the value is `old` now; `false` if it is not.
+    async fn swap(&self, key: &Key, old: Option<&Bytes>, new: Option<Bytes>, life: Life) -> Result<bool, Unavailable>;
+    /// Up to `limit` pairs whose key begins with `prefix`, after `after`, in key order.
+    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable>;
+    /// Makes everything written so far survive a crash; called before the process ends.
+    async fn flush(&self) -> Result<(), Unavailable>;
+}

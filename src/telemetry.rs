@@ -1,0 +1,1 @@
+//! Logs and their switches. Ground floor: every room may speak through `tracing`; only `cli` starts it.

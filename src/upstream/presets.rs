@@ -1,0 +1,1 @@
+//! `providers/*.toml`, compiled in, in name order.

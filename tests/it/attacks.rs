@@ -1,0 +1,1 @@
+//! The attacks of the field, by name.

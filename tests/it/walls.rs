@@ -1,0 +1,1 @@
+//! Floors, nevers and doors, read from the source.
