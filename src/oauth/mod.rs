@@ -196,6 +196,8 @@ pub enum RefusalPage {
     OtherBrowser,
     /// The login at the provider failed and there is nobody to answer.
     ProviderFailed,
+    /// Ours is the fault and it may pass: the store or a key does not answer (503, or 500).
+    Unavailable,
     /// Anything else that is wrong with the request.
     BadRequest,
 }
