@@ -16,6 +16,17 @@ impl Key {
         Self(format!("{kind}/{id}"))
     }
 
+    /// A key as a backend read it back, or a prefix to compare with.
+    pub(super) const fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The part after the kind.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, id)| id)
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,45 +1,53 @@
-//! The memory: records in, records out, each sealed. (essay to be written by the room's builder)
+//! # The memory: records in, records out, each sealed
+//!
+//! **Purpose.** Everything the house must remember lies here as one value under one key, `kind/id`. A [`Backend`]
+//! offers four verbs, each atomic on its one key; the [`Store`] puts types, sealing and expiry on top, once for all
+//! backends. No operation touches two keys: every flow has exactly one swap that decides it, and its reply is sent
+//! after that swap would survive a crash. That is the whole of our transaction theory, and it holds on a cluster too.
+//!
+//! Every value is an envelope, `version · expires_at · key id · nonce · AES-256-GCM(JSON)`, whose header and key are
+//! authenticated: a value that was moved, aged or re-read under another name does not open (S32). Nonces make all
+//! values different, so the bytes themselves are the version that a swap compares.
+//!
+//! A value that does not open **counts as absent** and is told to the log, without its content. That is the safe side:
+//! an absent Grant is a revoked one, an absent Consent asks again, an absent request is refused; and whoever can spoil
+//! a value could have deleted it. It also heals: the next write replaces it. Expired values are absent as well, from
+//! the millisecond on; [`sweep`] carries them out later.
+//!
+//! [`Liveness`] tells holders of a record in memory that it is no longer the one in force, without asking the disk.
+//!
+//! **Neighbours.** Leans on `crypto` for sealing and on `domain` for the nouns. `token`, `oauth` and `cli` lean on it.
+//!
+//! **Nevers.** Only [`sled`] names the sled crate. Nothing here knows what a record means: no rule of any RFC, no
+//! decision about a Grant. Nothing of a record's content is ever logged. No lock is held across an await.
 
 mod backend;
+mod envelope;
+mod liveness;
 pub mod memory;
+mod open;
 mod record;
 pub mod sled;
+pub mod sweep;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 pub use backend::{Backend, Key, Life};
-pub use record::Record;
+use bytes::Bytes;
+pub use liveness::Liveness;
+use liveness::Watchers;
+pub use open::{OpenError, Settings, open};
+pub use record::{Record, client_id, consent_id};
 
 use crate::{
     crypto::{Keyring, Random},
-    domain::Clock,
+    domain::{Clock, Instant},
 };
 
 /// The store could not answer; the caller says 503, never "no".
 #[derive(Debug, thiserror::Error)]
 #[error("store unavailable: {0}")]
 pub struct Unavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
-
-/// Whether the record that was seen is still the one in force (D14). Shared by everyone who looks at one record;
-/// tripped for good when it is removed or replaced through this process's Store (a new watcher then gets a new flag).
-#[derive(Debug, Clone, Default)]
-pub struct Liveness(Arc<AtomicBool>);
-
-impl Liveness {
-    /// Whether nothing has happened to the record since it was watched.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
-    }
-
-    /// Trips the flag. The Store does; nobody else needs to.
-    pub fn trip(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
 
 /// What [`Store::update`] makes of a record.
 #[derive(Debug)]
@@ -54,26 +62,35 @@ pub enum Change<R> {
 
 /// Typed records over a [`Backend`]: each value one sealed envelope (architecture §4). Cheap to clone.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store(Arc<Parts>);
+
+struct Parts {
+    backend: Arc<dyn Backend>,
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    watchers: Watchers,
+}
 
 impl Store {
     /// A store over `backend`.
     #[must_use]
     pub fn new(
-        _backend: Arc<dyn Backend>,
-        _keyring: Arc<Keyring>,
-        _clock: Arc<dyn Clock>,
-        _random: Arc<dyn Random>,
+        backend: Arc<dyn Backend>,
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
     ) -> Self {
-        todo!()
+        Self(Arc::new(Parts { backend, keyring, clock, random, watchers: Watchers::default() }))
     }
 
     /// The record, if it is there and has not expired.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn get<R: Record>(&self, _id: &str) -> Result<Option<R>, Unavailable> {
-        todo!()
+    pub async fn get<R: Record>(&self, id: &str) -> Result<Option<R>, Unavailable> {
+        let key = Key::new(R::KIND, id);
+        Ok(self.0.read(&key).await?.1)
     }
 
     /// The record and the flag that trips when it is removed or replaced. The flag is taken before the read, so no
@@ -81,24 +98,39 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn watch<R: Record>(&self, _id: &str) -> Result<Option<(R, Liveness)>, Unavailable> {
-        todo!()
+    pub async fn watch<R: Record>(&self, id: &str) -> Result<Option<(R, Liveness)>, Unavailable> {
+        let key = Key::new(R::KIND, id);
+        let liveness = self.0.watchers.watch(&key);
+        Ok(self.0.read(&key).await?.1.map(|record| (record, liveness)))
     }
 
-    /// Writes a new record; `false` if one is there already.
+    /// Writes a new record; `false` if one is there already. What has expired or does not open is not there.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn insert<R: Record>(&self, _record: &R) -> Result<bool, Unavailable> {
-        todo!()
+    pub async fn insert<R: Record>(&self, record: &R) -> Result<bool, Unavailable> {
+        let key = Key::new(R::KIND, &record.id());
+        let value = self.0.seal(record, &key)?;
+        let mut old = None;
+        while !self.0.swap::<R>(&key, old.as_ref(), Some((value.clone(), record.expires()))).await? {
+            match self.0.read::<R>(&key).await? {
+                (_, Some(_)) => return Ok(false),
+                (found, None) => old = found,
+            }
+        }
+        Ok(true)
     }
 
     /// Writes a record whatever was there (for last-use times, consents; never for a deciding step).
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn put<R: Record>(&self, _record: &R) -> Result<(), Unavailable> {
-        todo!()
+    pub async fn put<R: Record>(&self, record: &R) -> Result<(), Unavailable> {
+        let key = Key::new(R::KIND, &record.id());
+        let value = self.0.seal(record, &key)?;
+        let _changing = self.0.watchers.change(&key);
+        let life = Life { expires: record.expires(), durable: R::DURABLE };
+        self.0.backend.set(&key, Some(value), life).await
     }
 
     /// Reads, lets `decide` judge, swaps; begins again if the record changed meanwhile. `decide` gets `None` when there
@@ -108,34 +140,73 @@ impl Store {
     /// [`Unavailable`].
     pub async fn update<R: Record, T: Send>(
         &self,
-        _id: &str,
-        _decide: impl FnMut(Option<R>) -> (Change<R>, T) + Send,
+        id: &str,
+        mut decide: impl FnMut(Option<R>) -> (Change<R>, T) + Send,
     ) -> Result<T, Unavailable> {
-        todo!()
+        let key = Key::new(R::KIND, id);
+        loop {
+            let (old, record) = self.0.read::<R>(&key).await?;
+            let (change, outcome) = decide(record);
+            let new = match change {
+                Change::Keep => return Ok(outcome),
+                Change::Remove => None,
+                Change::Put(record) => {
+                    debug_assert_eq!(record.id(), id, "an update must not change the record's name");
+                    Some((self.0.seal(&record, &key)?, record.expires()))
+                }
+            };
+            // A lost swap means that another one won, so somebody always gets on.
+            if (old.is_none() && new.is_none()) || self.0.swap::<R>(&key, old.as_ref(), new).await? {
+                return Ok(outcome);
+            }
+        }
     }
 
     /// Takes the record out: of many who try at once, one gets it.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn take<R: Record>(&self, _id: &str) -> Result<Option<R>, Unavailable> {
-        todo!()
+    pub async fn take<R: Record>(&self, id: &str) -> Result<Option<R>, Unavailable> {
+        let key = Key::new(R::KIND, id);
+        while let (old @ Some(_), Some(record)) = self.0.read::<R>(&key).await? {
+            if self.0.swap::<R>(&key, old.as_ref(), None).await? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
-    /// Removes the record; `true` if there was one.
+    /// Removes the record; `true` if there was one. Removes also what does not open.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn remove<R: Record>(&self, _id: &str) -> Result<bool, Unavailable> {
-        todo!()
+    pub async fn remove<R: Record>(&self, id: &str) -> Result<bool, Unavailable> {
+        self.update(id, |record: Option<R>| (Change::Remove, record.is_some())).await
     }
 
     /// Up to `limit` records after `after` in key order, with their ids; expired ones are left out.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn list<R: Record>(&self, _after: Option<&str>, _limit: usize) -> Result<Vec<(String, R)>, Unavailable> {
-        todo!()
+    pub async fn list<R: Record>(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, R)>, Unavailable> {
+        let prefix = format!("{}/", R::KIND);
+        let mut after = after.map(|id| Key::new(R::KIND, id));
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let wanted = limit - found.len();
+            let page = self.0.backend.scan(&prefix, after.as_ref(), wanted).await?;
+            let is_last = page.len() < wanted;
+            for (key, value) in &page {
+                if let Some(record) = self.0.open::<R>(key, value) {
+                    found.push((key.id().to_owned(), record));
+                }
+            }
+            if is_last {
+                break;
+            }
+            after = page.into_iter().next_back().map(|(key, _)| key);
+        }
+        Ok(found)
     }
 
     /// Whether the backend answers (for `/readyz` and `check`).
@@ -143,6 +214,58 @@ impl Store {
     /// # Errors
     /// [`Unavailable`].
     pub async fn probe(&self) -> Result<(), Unavailable> {
-        todo!()
+        self.0.backend.get(&Key::new("probe", "")).await.map(drop)
+    }
+
+    /// Makes everything written so far survive a crash, best-effort records too; called before the process ends.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn flush(&self) -> Result<(), Unavailable> {
+        self.0.backend.flush().await
+    }
+}
+
+impl Parts {
+    /// The bytes that lie at `key`, and the record if they are one that is still good.
+    async fn read<R: Record>(&self, key: &Key) -> Result<(Option<Bytes>, Option<R>), Unavailable> {
+        let value = self.backend.get(key).await?;
+        let record = value.as_deref().and_then(|value| self.open(key, value));
+        Ok((value, record))
+    }
+
+    /// The record, unless it has expired or does not open.
+    fn open<R: Record>(&self, key: &Key, value: &[u8]) -> Option<R> {
+        if envelope::expiry(value).is_some_and(|expires| expires <= self.clock.now()) {
+            return None;
+        }
+        match envelope::open(value, key, &self.keyring) {
+            Ok(record) => Some(record),
+            Err(reason) => {
+                tracing::error!(key = key.as_str(), %reason, "a stored record is unreadable and counts as absent");
+                None
+            }
+        }
+    }
+
+    fn seal<R: Record>(&self, record: &R, key: &Key) -> Result<Bytes, Unavailable> {
+        envelope::seal(record, key, &self.keyring, &*self.random).map_err(|error| Unavailable(error.into()))
+    }
+
+    /// Swaps the bytes and trips the record's flag, unless it certainly stayed as it was.
+    async fn swap<R: Record>(
+        &self,
+        key: &Key,
+        old: Option<&Bytes>,
+        new: Option<(Bytes, Instant)>,
+    ) -> Result<bool, Unavailable> {
+        let expires = new.as_ref().map_or(Instant::from_millis(0), |(_, expires)| *expires);
+        let life = Life { expires, durable: R::DURABLE };
+        let changing = self.watchers.change(key);
+        let won = self.backend.swap(key, old, new.map(|(value, _)| value), life).await?;
+        if !won {
+            changing.did_not_happen();
+        }
+        Ok(won)
     }
 }

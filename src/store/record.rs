@@ -1,8 +1,12 @@
-//! Which nouns are records, under which key, for how long.
+//! Which nouns are records, under which key, for how long (the table of architecture §4).
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::Instant;
+use crate::{
+    crypto::hash::sha256,
+    domain::{ApprovedClient, AuthorizationRequest, BrowserId, ClientId, Consent, Grant, Instant, ResourceUri},
+};
 
 /// A noun of the domain that the store keeps.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -18,4 +22,105 @@ pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// When it ends.
     fn expires(&self) -> Instant;
+}
+
+/// `grant/{grant_id}`. Removed means revoked; each change of stage is one swap.
+impl Record for Grant {
+    const KIND: &'static str = "grant";
+    const PURPOSE: &'static str = "store/grant";
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `request/{request_id}`. Taken at the callback, durably: a crash must not revive a login that was answered (S6).
+impl Record for AuthorizationRequest {
+    const KIND: &'static str = "request";
+    const PURPOSE: &'static str = "store/request";
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `consent/{browser}/{hash of client, redirect host, resource}`. Best effort: losing one in a crash asks once more.
+impl Record for Consent {
+    const KIND: &'static str = "consent";
+    const PURPOSE: &'static str = "store/consent";
+    const DURABLE: bool = false;
+
+    fn id(&self) -> String {
+        consent_id(&self.browser, &self.client, &self.redirect_host, &self.resource)
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `client/{hash of client_id}`. A sealed client id is up to kilobytes long, hence the hash.
+impl Record for ApprovedClient {
+    const KIND: &'static str = "client";
+    const PURPOSE: &'static str = "store/client";
+
+    fn id(&self) -> String {
+        client_id(&self.id)
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// Where the [`Consent`] of these four lies, for looking one up before there is one (CON-8).
+#[must_use]
+pub fn consent_id(browser: &BrowserId, client: &ClientId, redirect_host: &str, resource: &ResourceUri) -> String {
+    format!("{browser}/{}", digest(&[client.as_str(), redirect_host, resource.as_str()]))
+}
+
+/// Where the [`ApprovedClient`] of this client lies.
+#[must_use]
+pub fn client_id(client: &ClientId) -> String {
+    digest(&[client.as_str()])
+}
+
+/// SHA-256 of the parts, each preceded by its length, so that no text can be moved from one part into the next.
+fn digest(parts: &[&str]) -> String {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    URL_SAFE_NO_PAD.encode(sha256(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consent_is_for_its_client_host_and_resource_and_no_other_cut_of_the_same_text() {
+        let url = |text| crate::domain::HttpsUrl::parse(text, false).unwrap();
+        let resource = ResourceUri::under(&url("https://mcp.example.com"), "/notes");
+        let browser = BrowserId::from_bytes([3; 16]);
+        let id = |client: &str, host: &str| consent_id(&browser, &ClientId::new(client), host, &resource);
+        let one = id("abc", "https://claude.ai");
+        assert_eq!(one, id("abc", "https://claude.ai"));
+        assert!(one.starts_with(&format!("{browser}/")));
+        assert_ne!(one, id("ab", "chttps://claude.ai"));
+        assert_ne!(one, id("abc", "https://claude.ai.evil"));
+        let elsewhere = ResourceUri::under(&url("https://mcp.example.com"), "/mail");
+        assert_ne!(one, consent_id(&browser, &ClientId::new("abc"), "https://claude.ai", &elsewhere));
+        let stranger = BrowserId::from_bytes([4; 16]);
+        assert_ne!(one, consent_id(&stranger, &ClientId::new("abc"), "https://claude.ai", &resource));
+    }
 }

@@ -1,0 +1,76 @@
+//! One record as it lies in the store: `version · expires_at · sealed(JSON)` (architecture §4).
+//!
+//! The header is readable without a key, so that a sweep need not open anything; it is authenticated all the same,
+//! together with the key under which the value lies. A value that was moved, aged or re-read under another name does
+//! not open (S32).
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::{Key, Record};
+use crate::{
+    crypto::{Keyring, Random},
+    domain::Instant,
+};
+
+/// The first byte of every envelope. JSON inside only gains optional fields; anything else is a new version.
+const VERSION: u8 = 1;
+/// Version and expiry.
+const HEADER: usize = 1 + 8;
+
+/// Why a value is not a record. None of them says anything of the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("not an envelope of this version")]
+    Shape,
+    #[error("does not open: changed, moved, or sealed under a key that is not in the ring")]
+    Seal,
+    #[error("opens, but does not hold this kind of record")]
+    Content,
+}
+
+/// Seals a record for its place. The random nonce makes the bytes unique, so they are their own version for `swap`.
+pub(super) fn seal<R: Record>(
+    record: &R,
+    key: &Key,
+    keyring: &Keyring,
+    random: &dyn Random,
+) -> Result<Bytes, serde_json::Error> {
+    let plain = Zeroizing::new(serde_json::to_vec(record)?);
+    let header = header(record.expires());
+    let sealed = keyring.seal(R::PURPOSE, &associated(&header, key), &plain, random);
+    let mut value = Vec::with_capacity(HEADER + sealed.len());
+    value.extend_from_slice(&header);
+    value.extend_from_slice(&sealed);
+    Ok(value.into())
+}
+
+/// Opens what lies at `key`.
+pub(super) fn open<R: Record>(value: &[u8], key: &Key, keyring: &Keyring) -> Result<R, Unreadable> {
+    if value.first() != Some(&VERSION) {
+        return Err(Unreadable::Shape);
+    }
+    let (header, sealed) = value.split_at_checked(HEADER).ok_or(Unreadable::Shape)?;
+    let plain = keyring.open(R::PURPOSE, &associated(header, key), sealed).map_err(|_| Unreadable::Seal)?;
+    let plain = Zeroizing::new(plain);
+    serde_json::from_slice(&plain).map_err(|_| Unreadable::Content)
+}
+
+/// When the value may be swept; `None` if it is no envelope of ours. Not authenticated: good for leaving a record
+/// out, never for letting it in.
+pub(super) fn expiry(value: &[u8]) -> Option<Instant> {
+    let (&version, rest) = value.split_first()?;
+    let millis: [u8; 8] = *rest.first_chunk()?;
+    (version == VERSION).then(|| Instant::from_millis(u64::from_be_bytes(millis)))
+}
+
+fn header(expires: Instant) -> [u8; HEADER] {
+    let mut header = [VERSION; HEADER];
+    header[1..].copy_from_slice(&expires.millis().to_be_bytes());
+    header
+}
+
+/// The header has a fixed length, so header and key cannot run into one another.
+fn associated(header: &[u8], key: &Key) -> Vec<u8> {
+    [header, key.as_str().as_bytes()].concat()
+}
