@@ -1,5 +1,6 @@
 //! Speaking to the provider as its client: the second PKCE flow. (essay to be written by the room's builder)
 
+mod fill;
 pub mod http;
 pub mod presets;
 pub mod provider;
