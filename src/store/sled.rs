@@ -20,10 +20,8 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{
-    Backend, Key, Life, Unavailable,
-    open::{Fsync, OpenError, SledSettings},
-};
+pub use super::open::{Fsync, SledSettings};
+use super::{Backend, Key, Life, Unavailable, open::OpenError};
 
 /// How many acknowledgements one flush may answer.
 const GROUP: usize = 512;

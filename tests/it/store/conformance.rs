@@ -1,0 +1,221 @@
+//! What every backend must do, run over each of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vestibule::{
+    domain::Instant,
+    store::{Change, Key, Life},
+};
+
+use super::fixture::{Fixture, Memo, Note};
+use crate::world::clock::DAWN;
+
+/// Runs each case over each backend.
+macro_rules! over_every_backend {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $case() { super::$case(super::Fixture::memory().await).await; })*
+        }
+        mod sled {
+            $(#[tokio::test] async fn $case() { super::$case(super::Fixture::sled().await).await; })*
+        }
+    };
+}
+
+over_every_backend!(
+    a_swap_needs_the_very_bytes,
+    a_set_writes_and_removes_whatever_was_there,
+    a_scan_is_ordered_prefixed_and_paged,
+    what_is_written_is_read,
+    an_insert_never_replaces_a_living_record,
+    an_update_sees_the_record_and_decides,
+    a_record_is_taken_once,
+    a_removal_says_whether_there_was_one,
+    an_expired_record_is_absent_to_the_millisecond,
+    a_list_goes_on_after_the_last_and_leaves_out_the_expired,
+    a_sweep_removes_the_expired_and_nothing_else,
+    a_flag_trips_when_its_record_goes_and_only_then,
+    the_probe_answers,
+);
+
+const LIFE: Life = Life { expires: Instant::from_secs(u32::MAX as u64), durable: true };
+
+fn bytes(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+async fn a_swap_needs_the_very_bytes(Fixture { backend, .. }: Fixture) {
+    let key = Key::new("note", "a");
+    let (one, two) = (bytes("one"), bytes("two"));
+    assert!(!backend.swap(&key, Some(&one), Some(two.clone()), LIFE).await.unwrap(), "nothing is there");
+    assert!(backend.swap(&key, None, Some(one.clone()), LIFE).await.unwrap());
+    assert!(!backend.swap(&key, None, Some(two.clone()), LIFE).await.unwrap(), "something is there");
+    assert!(!backend.swap(&key, Some(&two), None, LIFE).await.unwrap(), "something else is there");
+    assert_eq!(backend.get(&key).await.unwrap(), Some(one.clone()));
+    assert!(backend.swap(&key, Some(&one), Some(two.clone()), LIFE).await.unwrap());
+    assert!(backend.swap(&key, Some(&two), None, LIFE).await.unwrap());
+    assert_eq!(backend.get(&key).await.unwrap(), None);
+    assert!(backend.swap(&key, None, None, LIFE).await.unwrap(), "nothing for nothing");
+}
+
+async fn a_set_writes_and_removes_whatever_was_there(Fixture { backend, .. }: Fixture) {
+    let key = Key::new("note", "a");
+    for durable in [true, false] {
+        let life = Life { durable, ..LIFE };
+        backend.set(&key, Some(bytes("one")), life).await.unwrap();
+        backend.set(&key, Some(bytes("two")), life).await.unwrap();
+        assert_eq!(backend.get(&key).await.unwrap(), Some(bytes("two")));
+        backend.set(&key, None, life).await.unwrap();
+        backend.set(&key, None, life).await.unwrap();
+        assert_eq!(backend.get(&key).await.unwrap(), None);
+    }
+    backend.flush().await.unwrap();
+}
+
+async fn a_scan_is_ordered_prefixed_and_paged(Fixture { backend, .. }: Fixture) {
+    for (kind, id) in [("note", "c"), ("note", "a"), ("notes", "x"), ("memo", "z"), ("note", "b"), ("nota", "q")] {
+        backend.set(&Key::new(kind, id), Some(bytes("v")), LIFE).await.unwrap();
+    }
+    let page = async |prefix: &str, after: Option<&Key>, limit| {
+        let pairs = backend.scan(prefix, after, limit).await.unwrap();
+        pairs.into_iter().map(|(key, _)| key.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(page("note/", None, 10).await, ["note/a", "note/b", "note/c"]);
+    assert_eq!(page("note/", None, 2).await, ["note/a", "note/b"]);
+    assert_eq!(page("note/", Some(&Key::new("note", "b")), 2).await, ["note/c"]);
+    assert_eq!(page("note/", Some(&Key::new("note", "bb")), 2).await, ["note/c"], "a key that is gone");
+    assert_eq!(page("note/", Some(&Key::new("memo", "z")), 1).await, ["note/a"], "a key before the prefix");
+    assert_eq!(page("note/", Some(&Key::new("note", "c")), 2).await, [""; 0]);
+    assert_eq!(page("note/", None, 0).await, [""; 0]);
+    assert_eq!(page("", None, 10).await.len(), 6);
+}
+
+async fn what_is_written_is_read(Fixture { store, .. }: Fixture) {
+    assert_eq!(store.get::<Note>("a").await.unwrap(), None);
+    let note = Note::new("a", "one");
+    assert!(store.insert(&note).await.unwrap());
+    assert_eq!(store.get::<Note>("a").await.unwrap(), Some(note));
+    let note = Note::new("a", "two");
+    store.put(&note).await.unwrap();
+    assert_eq!(store.get::<Note>("a").await.unwrap(), Some(note));
+    assert_eq!(store.get::<Memo>("a").await.unwrap(), None, "another kind is another place");
+}
+
+async fn an_insert_never_replaces_a_living_record(fixture: Fixture) {
+    let store = &fixture.store;
+    assert!(store.insert(&Note::new("a", "one")).await.unwrap());
+    assert!(!store.insert(&Note::new("a", "two")).await.unwrap());
+    assert_eq!(store.get::<Note>("a").await.unwrap().unwrap().text, "one");
+    fixture.outlive_notes();
+    let later = Note { expires: DAWN + Duration::from_secs(9999), ..Note::new("a", "three") };
+    assert!(store.insert(&later).await.unwrap(), "what has expired is not there");
+    assert_eq!(store.get::<Note>("a").await.unwrap().unwrap().text, "three");
+}
+
+async fn an_update_sees_the_record_and_decides(Fixture { store, .. }: Fixture) {
+    let put = |old: Option<Note>| {
+        let seen = old.map(|note| note.text);
+        (Change::Put(Note::new("a", &format!("{}!", seen.as_deref().unwrap_or("new")))), seen)
+    };
+    assert_eq!(store.update("a", put).await.unwrap(), None);
+    assert_eq!(store.update("a", put).await.unwrap().as_deref(), Some("new!"));
+    let keep = |old: Option<Note>| (Change::Keep, old.map(|note| note.text));
+    assert_eq!(store.update("a", keep).await.unwrap().as_deref(), Some("new!!"));
+    let remove = |old: Option<Note>| (Change::Remove, old.is_some());
+    assert!(store.update("a", remove).await.unwrap());
+    assert!(!store.update("a", remove).await.unwrap());
+    assert_eq!(store.get::<Note>("a").await.unwrap(), None);
+}
+
+async fn a_record_is_taken_once(Fixture { store, .. }: Fixture) {
+    let note = Note::new("a", "one");
+    store.insert(&note).await.unwrap();
+    assert_eq!(store.take::<Note>("a").await.unwrap(), Some(note));
+    assert_eq!(store.take::<Note>("a").await.unwrap(), None);
+}
+
+async fn a_removal_says_whether_there_was_one(Fixture { store, .. }: Fixture) {
+    store.insert(&Note::new("a", "one")).await.unwrap();
+    assert!(store.remove::<Note>("a").await.unwrap());
+    assert!(!store.remove::<Note>("a").await.unwrap());
+}
+
+async fn an_expired_record_is_absent_to_the_millisecond(fixture: Fixture) {
+    let store = &fixture.store;
+    let note = Note::new("a", "one");
+    store.insert(&note).await.unwrap();
+    fixture.clock.set(Instant::from_millis(note.expires.millis() - 1));
+    assert_eq!(store.get::<Note>("a").await.unwrap(), Some(note.clone()));
+    fixture.clock.set(note.expires);
+    assert_eq!(store.get::<Note>("a").await.unwrap(), None);
+    assert!(store.watch::<Note>("a").await.unwrap().is_none());
+    assert_eq!(store.take::<Note>("a").await.unwrap(), None);
+    assert!(!store.remove::<Note>("a").await.unwrap());
+}
+
+async fn a_list_goes_on_after_the_last_and_leaves_out_the_expired(fixture: Fixture) {
+    let store = &fixture.store;
+    for n in 0..10 {
+        let life = if n % 2 == 0 { 60 } else { 600 };
+        let note = Note { expires: DAWN + Duration::from_secs(life), ..Note::new(&format!("n{n}"), "x") };
+        store.insert(&note).await.unwrap();
+    }
+    store.put(&Memo(Note::new("n3", "other kind"))).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(61));
+    let ids = async |after, limit| {
+        store.list::<Note>(after, limit).await.unwrap().into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None, 3).await, ["n1", "n3", "n5"]);
+    assert_eq!(ids(Some("n5"), 3).await, ["n7", "n9"]);
+    assert_eq!(ids(None, 0).await, [""; 0]);
+    assert_eq!(store.list::<Memo>(None, 5).await.unwrap().len(), 1);
+}
+
+async fn a_sweep_removes_the_expired_and_nothing_else(fixture: Fixture) {
+    let store = &fixture.store;
+    for n in 0..600 {
+        let life = if n % 3 == 0 { 600 } else { 60 };
+        let memo = Memo(Note { expires: DAWN + Duration::from_secs(life), ..Note::new(&format!("{n}"), "x") });
+        store.insert(&memo).await.unwrap();
+    }
+    let foreign = Key::new("memo", "foreign");
+    fixture.backend.set(&foreign, Some(bytes("\u{2}not ours")), LIFE).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(61));
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 400);
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(store.list::<Memo>(None, 1000).await.unwrap().len(), 200);
+    assert_eq!(fixture.backend.scan("", None, 1000).await.unwrap().len(), 201);
+}
+
+async fn a_flag_trips_when_its_record_goes_and_only_then(Fixture { store, .. }: Fixture) {
+    for id in ["a", "b"] {
+        store.insert(&Note::new(id, "one")).await.unwrap();
+    }
+    let watch = async |id| store.watch::<Note>(id).await.unwrap().unwrap().1;
+    let (first, second, other) = (watch("a").await, watch("a").await, watch("b").await);
+
+    store.get::<Note>("a").await.unwrap();
+    store.insert(&Note::new("a", "lost")).await.unwrap();
+    store.update("a", |_: Option<Note>| (Change::Keep, ())).await.unwrap();
+    assert!(first.holds() && second.holds(), "nothing has happened to the record");
+
+    store.update("a", |_: Option<Note>| (Change::Put(Note::new("a", "two")), ())).await.unwrap();
+    assert!(!first.holds() && !second.holds(), "it was replaced");
+
+    let third = watch("a").await;
+    store.put(&Note::new("a", "three")).await.unwrap();
+    assert!(!third.holds());
+    let fourth = watch("a").await;
+    assert!(fourth.holds());
+    store.take::<Note>("a").await.unwrap();
+    assert!(!fourth.holds());
+    assert!(other.holds(), "another record is another flag");
+    store.remove::<Note>("b").await.unwrap();
+    assert!(!other.holds());
+    assert!(store.watch::<Note>("b").await.unwrap().is_none());
+}
+
+async fn the_probe_answers(Fixture { store, .. }: Fixture) {
+    store.probe().await.unwrap();
+}

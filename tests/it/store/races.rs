@@ -1,0 +1,111 @@
+//! Many at once: exactly one wins, nobody waits for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Barrier, task::JoinSet, time::timeout};
+use vestibule::store::{Change, Store};
+
+use super::fixture::{Fixture, Note};
+
+const TASKS: usize = 64;
+/// Far beyond what any of this takes; only a deadlock gets there.
+const FOREVER: Duration = Duration::from_secs(60);
+
+/// Runs `act` in 64 tasks that start together.
+async fn all_at_once<T, F>(store: &Store, act: impl Fn(Store, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let (barrier, mut tasks) = (Arc::new(Barrier::new(TASKS)), JoinSet::new());
+    for n in 0..TASKS {
+        let (barrier, act) = (barrier.clone(), act(store.clone(), n));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            act.await
+        });
+    }
+    timeout(FOREVER, tasks.join_all()).await.expect("nobody waits for ever")
+}
+
+async fn one_of_many_takes(Fixture { store, .. }: Fixture) {
+    for round in 0..20 {
+        let id = format!("r{round}");
+        store.insert(&Note::new(&id, "spend me")).await.unwrap();
+        let taken = all_at_once(&store, |store, _| {
+            let id = id.clone();
+            async move { store.take::<Note>(&id).await.unwrap().is_some() }
+        })
+        .await;
+        assert_eq!(taken.iter().filter(|won| **won).count(), 1);
+    }
+}
+
+async fn one_of_many_inserts(Fixture { store, .. }: Fixture) {
+    let inserted = all_at_once(&store, |store, n| async move {
+        let won = store.insert(&Note::new("a", &n.to_string())).await.unwrap();
+        won.then(|| n.to_string())
+    })
+    .await;
+    let winners: Vec<_> = inserted.into_iter().flatten().collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.get::<Note>("a").await.unwrap().unwrap().text, winners[0]);
+}
+
+async fn no_update_is_lost(Fixture { store, .. }: Fixture) {
+    store.insert(&Note::new("a", "0")).await.unwrap();
+    let mut seen = all_at_once(&store, |store, _| async move {
+        let count = |old: Option<Note>| {
+            let next = old.unwrap().text.parse::<usize>().unwrap() + 1;
+            (Change::Put(Note::new("a", &next.to_string())), next)
+        };
+        store.update("a", count).await.unwrap()
+    })
+    .await;
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=TASKS).collect::<Vec<_>>(), "each saw a count of its own");
+}
+
+macro_rules! over_every_backend {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() { super::$case(super::Fixture::memory().await).await; })*
+        }
+        mod sled {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() { super::$case(super::Fixture::sled().await).await; })*
+        }
+    };
+}
+
+over_every_backend!(one_of_many_takes, one_of_many_inserts, no_update_is_lost);
+
+/// sled's own asynchronous flush hangs for good with sixteen callers; ours must not with 64.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_durable_writers_do_not_deadlock_the_flush() {
+    let Fixture { store, .. } = &Fixture::sled().await;
+    all_at_once(store, |store, task| async move {
+        for n in 0..40 {
+            assert!(store.insert(&Note::new(&format!("{task}-{n}"), "durable")).await.unwrap());
+        }
+    })
+    .await;
+    assert_eq!(store.list::<Note>(None, 10_000).await.unwrap().len(), TASKS * 40);
+}
+
+/// A caller who goes away while the disk is written has still revoked.
+#[tokio::test]
+async fn a_removal_whose_caller_hangs_up_still_trips_the_flag() {
+    let Fixture { store, .. } = &Fixture::sled().await;
+    store.insert(&Note::new("a", "one")).await.unwrap();
+    let (_, liveness) = store.watch::<Note>("a").await.unwrap().unwrap();
+    {
+        let removal = store.remove::<Note>("a");
+        tokio::pin!(removal);
+        // One poll: the swap is done, its flush is not yet answered.
+        assert!(futures_util::poll!(&mut removal).is_pending());
+    }
+    assert_eq!(store.get::<Note>("a").await.unwrap(), None);
+    assert!(!liveness.holds());
+}
