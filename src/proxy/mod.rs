@@ -1,26 +1,64 @@
-//! The resource server's front: who may spend. (essay to be written by the room's builder)
+//! The resource server's front: who may spend.
+//!
+//! **Purpose.** A request below a Resource's path is let through to the MCP server behind, or not, on the strength of
+//! one access token made for exactly that Resource; then both directions stream, byte for byte, until either side ends.
+//! [`Proxy::handle`] is the whole road, and its order is the law of this room:
+//!
+//! 1. `Host` and `Origin` (421, 403): nobody else's page may talk to us through a browser (S23).
+//! 2. path → Resource, whole segments, the longest wins.
+//! 3. the gate (400, 401, 403, 503): bearer token → [`Caller`](crate::token::Caller). Nothing of the request is looked
+//!    at before, and the target hears nothing of a request that fails here (CH-8).
+//! 4. whose session (404, SES-2).
+//! 5. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
+//!    away; `Host` and what the Resource injects are put on (RS-3, RS-4).
+//! 6. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
+//!    becomes ours, since only we can tell the client where to log in.
+//!
+//! **Neighbours.** `token` verifies; `domain` names. `web` hands requests in and carries answers out; it also answers
+//! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.
+//!
+//! **Nevers.** No store, no upstream, no granter. No byte of a body is parsed (wire 4), none is buffered beyond what is
+//! already there, nothing is repeated, no redirect is followed, nothing is cached. On the hot path no lock is held
+//! across an await, and what can be made beforehand is made in [`Proxy::new`].
 
-use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
+mod body;
+mod challenge;
+mod forward;
+mod gate;
+mod headers;
+mod route;
+mod session;
 
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+pub use body::Body;
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
+use challenge::Refusal;
+use forward::Road;
+use headers::Doorplate;
+use http::{Extensions, Method, Request, Response, StatusCode, Version, request::Parts};
+use route::Route;
+use session::{Named, Sessions};
 
 use crate::{
     domain::{Clock, HttpsUrl, Resource},
-    token::Mint,
+    token::{Caller, Mint},
 };
 
 /// What a room may say went wrong inside a stream.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// The body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The client's address as `web` knows it (its own trusted proxies taken into account). As a request extension it
+/// becomes the only `X-Forwarded-For` that the target sees (S15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// How requests are let through.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The public origin, for challenges and the `Host` rule.
     pub public_url: HttpsUrl,
-    /// Further accepted `Host` values (`host[:port]`).
+    /// Further accepted `Host` values (`host[:port]`; without a port, any port).
     pub hosts: Vec<String>,
     /// Accepted browser `Origin`s beside our own; `*` admits all.
     pub origins: Vec<String>,
@@ -34,8 +72,14 @@ pub struct Settings {
 
 /// The gate and the road behind it. `B` is the request body that `web` receives.
 pub struct Proxy<B> {
-    #[allow(dead_code)]
-    body: PhantomData<fn(B)>,
+    /// Longest path first.
+    routes: Box<[Route]>,
+    doorplate: Doorplate,
+    mint: Mint,
+    sessions: Sessions,
+    road: Road<B>,
+    idle_timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl<B> Proxy<B>
@@ -46,27 +90,104 @@ where
     /// Builds it, with one pooled client.
     ///
     /// # Errors
-    /// When the certificates do not parse.
+    /// When the certificates do not parse, or an injected header cannot be written.
     pub fn new(
-        _settings: Settings,
-        _resources: Arc<[Arc<Resource>]>,
-        _mint: Mint,
-        _clock: Arc<dyn Clock>,
+        settings: Settings,
+        resources: Arc<[Arc<Resource>]>,
+        mint: Mint,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        todo!()
+        let mut routes =
+            resources.iter().map(|resource| Route::new(resource, &settings)).collect::<Result<Vec<_>, _>>()?;
+        routes.sort_by_key(|route| std::cmp::Reverse(route.resource.path.len()));
+        let needs_tls = resources.iter().any(|resource| resource.target.is_https());
+        Ok(Self {
+            routes: routes.into(),
+            doorplate: Doorplate::new(&settings),
+            mint,
+            sessions: Sessions::new(),
+            road: Road::new(needs_tls, settings.extra_ca.as_deref(), settings.header_timeout)?,
+            idle_timeout: settings.idle_timeout,
+            clock,
+        })
     }
 
     /// The Resource whose path is a whole-segment prefix of `path` (the longest wins).
     #[must_use]
-    pub fn resource_at(&self, _path: &str) -> Option<&Arc<Resource>> {
-        todo!()
+    pub fn resource_at(&self, path: &str) -> Option<&Arc<Resource>> {
+        self.route_at(path).map(|(route, _)| &route.resource)
+    }
+
+    fn route_at<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
+        self.routes.iter().find_map(|route| Some((route, route.below(path)?)))
     }
 
     /// Gate, then forward. Every outcome is an answer.
     ///
     /// # Errors
     /// None.
-    pub async fn handle(&self, _request: http::Request<B>) -> Result<http::Response<Body>, Infallible> {
-        todo!()
+    pub async fn handle(&self, request: Request<B>) -> Result<Response<Body>, Infallible> {
+        if let Err(refusal) = self.check_door(&request) {
+            return Ok(challenge::answer(refusal, None));
+        }
+        let (parts, body) = request.into_parts();
+        let Some((route, rest)) = self.route_at(parts.uri.path()) else {
+            return Ok(challenge::answer(Refusal::NoResource, None));
+        };
+        let aim = route.aim(rest, parts.uri.query());
+        let answer = self.pass(route, aim, parts, body).await;
+        Ok(answer.unwrap_or_else(|refusal| challenge::answer(refusal, Some(&route.challenge))))
+    }
+
+    fn check_door(&self, request: &Request<B>) -> Result<(), Refusal> {
+        self.doorplate.check_host(request.uri(), request.headers())?;
+        self.doorplate.check_origin(request.headers())?;
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) { Err(Refusal::Method) } else { Ok(()) }
+    }
+
+    async fn pass(
+        &self,
+        route: &Route,
+        aim: Result<http::Uri, Refusal>,
+        mut parts: Parts,
+        body: B,
+    ) -> Result<Response<Body>, Refusal> {
+        let resource = &*route.resource;
+        let token = gate::bearer(&parts.headers, parts.uri.query())?;
+        let caller = gate::admit(&self.mint, resource, token).await?;
+        let subject = &caller.identity.subject;
+        let named = self.sessions.enter(&parts.headers, resource.uri.as_str(), subject).ok_or(Refusal::NoSession)?;
+        parts.uri = aim?;
+        let peer = parts.extensions.get::<Peer>().copied();
+        route.dressing.dress(&mut parts.headers, &caller, peer);
+        parts.version = Version::HTTP_11;
+        parts.extensions = Extensions::new();
+        let (is_get, is_delete) = (parts.method == Method::GET, parts.method == Method::DELETE);
+
+        let answer = self.road.carry(Request::from_parts(parts, body)).await?;
+
+        let (mut head, incoming) = answer.into_parts();
+        if head.status == StatusCode::UNAUTHORIZED {
+            tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused what was injected");
+            return Err(Refusal::UpstreamRefused);
+        }
+        self.sessions.learn(
+            named,
+            is_delete,
+            &session::Answer { resource: resource.uri.as_str(), subject, status: head.status, headers: &head.headers },
+        );
+        headers::undress(&mut head.headers);
+        let is_stream = headers::mark_stream(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let until = if is_get && is_stream { self.end_of(named, &caller) } else { None };
+        Ok(Response::from_parts(head, Body::stream(incoming, self.idle_timeout, until)))
+    }
+
+    /// When a standing `GET` stream of a session ends: with the token, for a revoked person must not listen for ever
+    /// (wire 5); the client opens the next one with its next token. The answer to a call is never cut (behaviour 27),
+    /// nor is the one stream of the oldest wire, through which answers come.
+    fn end_of(&self, named: Named, caller: &Caller) -> Option<tokio::time::Instant> {
+        let left = caller.expires.since(self.clock.now());
+        named.is_some().then(|| tokio::time::Instant::now() + left)
     }
 }

@@ -1,0 +1,241 @@
+//! The body of an answer: our own few bytes, or the target's stream.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::BoxError;
+
+/// A chunk of this size is worth a write of its own; what is held back never grows beyond the sum of two.
+const WORTH_A_WRITE: usize = 16 * 1024;
+
+/// The body of an answer. Nothing is boxed that every call would pay for; timers are made when a stream first waits.
+pub struct Body(Kind);
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Stream(Stream),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Whole(_) => "Body::Whole",
+            Kind::Stream(_) => "Body::Stream",
+        })
+    }
+}
+
+/// The target was silent for longer than the operator allows.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the MCP server was silent for too long")]
+struct Silent;
+
+impl Body {
+    /// These bytes.
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// The target's stream. It fails when nothing came for `idle`, and ends quietly at `until`.
+    pub(super) fn stream(incoming: Incoming, idle: Duration, until: Option<Instant>) -> Self {
+        Self(Kind::Stream(Stream {
+            incoming,
+            held: Bytes::new(),
+            more: BytesMut::new(),
+            next: None,
+            has_yielded: false,
+            idle,
+            timers: until.map(|until| Box::new(Timers { idle: None, seen: None, until: Some(Box::pin(sleep(until))) })),
+        }))
+    }
+}
+
+fn sleep(until: Instant) -> Sleep {
+    tokio::time::sleep_until(until)
+}
+
+/// Passes the target's frames on, several small ones as one.
+///
+/// Each frame would become a write of its own, which makes bursts of small events many times dearer than they are
+/// (dependencies §8). So a small frame is held until the connection's task has had one turn to hand over the next one:
+/// no timer is involved, and a lone event waits for no more than that turn.
+struct Stream {
+    incoming: Incoming,
+    held: Bytes,
+    more: BytesMut,
+    /// What came behind the held data and is no data: trailers, the end, an error.
+    next: Option<Next>,
+    has_yielded: bool,
+    idle: Duration,
+    timers: Option<Box<Timers>>,
+}
+
+enum Next {
+    Trailers(HeaderMap),
+    End,
+    Failed(BoxError),
+}
+
+/// Made when a stream first waits, so that an answer that is there at once pays for no timer.
+struct Timers {
+    idle: Option<Pin<Box<Sleep>>>,
+    /// When data was seen last; the timer is only moved when it fires.
+    seen: Option<Instant>,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+        loop {
+            if let Some(next) = self.next.take() {
+                return match next {
+                    Next::Trailers(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                    Next::Failed(error) => Poll::Ready(Some(Err(error))),
+                    Next::End => {
+                        self.next = Some(Next::End);
+                        Poll::Ready(None)
+                    }
+                };
+            }
+            let next = match Pin::new(&mut self.incoming).poll_frame_of(cx) {
+                Poll::Pending if self.is_holding() => {
+                    if self.has_yielded {
+                        return self.release();
+                    }
+                    self.has_yielded = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => match self.poll_timers(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(next) => next,
+                },
+                Poll::Ready(None) => Next::End,
+                Poll::Ready(Some(Err(error))) => Next::Failed(error.into()),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        self.hold(data);
+                        if self.is_enough() {
+                            return self.release();
+                        }
+                        continue;
+                    }
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => Next::Trailers(trailers),
+                        Err(_) => continue,
+                    },
+                },
+            };
+            self.next = Some(next);
+            if self.is_holding() {
+                return self.release();
+            }
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        !self.held.is_empty() || !self.more.is_empty()
+    }
+
+    fn hold(&mut self, data: Bytes) {
+        self.has_yielded = false;
+        if let Some(timers) = &mut self.timers {
+            timers.seen = Some(Instant::now());
+        }
+        if !self.is_holding() {
+            self.held = data;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.reserve(self.held.len() + data.len().max(1024));
+            self.more.extend_from_slice(&std::mem::take(&mut self.held));
+        }
+        self.more.extend_from_slice(&data);
+    }
+
+    /// Whether waiting for more would gain nothing: there is plenty, or the body is complete.
+    fn is_enough(&self) -> bool {
+        self.held.len().max(self.more.len()) >= WORTH_A_WRITE || http_body::Body::is_end_stream(&self.incoming)
+    }
+
+    fn release(&mut self) -> Polled {
+        self.has_yielded = false;
+        let data =
+            if self.more.is_empty() { std::mem::take(&mut self.held) } else { std::mem::take(&mut self.more).freeze() };
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let idle = self.idle;
+        let timers = self.timers.get_or_insert_with(|| Box::new(Timers { idle: None, seen: None, until: None }));
+        if let Some(until) = &mut timers.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Next::End);
+        }
+        let timer = timers.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        while timer.as_mut().poll(cx).is_ready() {
+            match timers.seen.take() {
+                Some(seen) => timer.as_mut().reset(seen + idle),
+                None => return Poll::Ready(Next::Failed(Silent.into())),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// `poll_frame` with its long name out of the way.
+trait PollFrame {
+    fn poll_frame_of(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+}
+
+impl PollFrame for Incoming {
+    fn poll_frame_of(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        http_body::Body::poll_frame(self, cx)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut self.0 {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Stream(stream) => stream.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Stream(stream) => match stream.next {
+                Some(Next::End) => true,
+                Some(_) => false,
+                None => !stream.is_holding() && stream.incoming.is_end_stream(),
+            },
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            // Before the first poll nothing is held, and afterwards nobody asks.
+            Kind::Stream(stream) if !stream.is_holding() => stream.incoming.size_hint(),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a refused request hears: 401 and 403 with one `WWW-Authenticate` (RFC 6750 §3, RFC 9728 §5.1), the rest without.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::Body;
+use crate::{domain::Resource, token::Refused};
+
+/// Why a request goes no further. The closed list; each has one status, one code and one sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// `Host` is none of ours (S23).
+    Misdirected,
+    /// `Origin` is none of those admitted (RS-5, S23).
+    ForeignOrigin,
+    /// No Resource there.
+    NoResource,
+    /// `CONNECT` and `TRACE`: the one would tunnel, the other would echo the injected token (S26).
+    Method,
+    /// Dot segments below a Resource, which would leave it at the target (S17, S28).
+    Path,
+    /// `access_token` in the query (CH-7, RFC 6750 §2.3).
+    QueryToken,
+    /// More than one `Authorization`.
+    TwoCredentials,
+    /// No bearer token at all: a challenge without `error` (CH-2).
+    NoCredentials,
+    /// The token is nothing of ours.
+    Invalid,
+    /// The token is past its time.
+    Expired,
+    /// The token is for another Resource (S4).
+    WrongAudience,
+    /// The Grant is gone.
+    Revoked,
+    /// The target refused what we injected: the person has to log in anew.
+    UpstreamRefused,
+    /// The token holds none of the Resource's scopes (CH-4).
+    InsufficientScope,
+    /// The session belongs to somebody else; said as if there were none (SES-2, S24).
+    NoSession,
+    /// The store does not answer.
+    Unavailable,
+    /// The request body was over the door's limit.
+    TooLarge,
+    /// The target cannot be reached, or broke off before it answered.
+    Unreachable,
+    /// The target did not answer in time.
+    TimedOut,
+}
+
+impl Refusal {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::ForeignOrigin | Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::NoResource | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path | Self::QueryToken | Self::TwoCredentials => StatusCode::BAD_REQUEST,
+            Self::NoCredentials
+            | Self::Invalid
+            | Self::Expired
+            | Self::WrongAudience
+            | Self::Revoked
+            | Self::UpstreamRefused => StatusCode::UNAUTHORIZED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    const fn body(self) -> &'static str {
+        match self {
+            Self::Misdirected => {
+                r#"{"error":"misdirected_request","error_description":"this host name is not served here"}"#
+            }
+            Self::ForeignOrigin => {
+                r#"{"error":"invalid_origin","error_description":"this browser origin may not call here"}"#
+            }
+            Self::NoResource => r#"{"error":"not_found","error_description":"there is no MCP server at this path"}"#,
+            Self::Method => {
+                r#"{"error":"method_not_allowed","error_description":"CONNECT and TRACE are not passed on"}"#
+            }
+            Self::Path => r#"{"error":"invalid_request","error_description":"the path must not hold dot segments"}"#,
+            Self::QueryToken => {
+                r#"{"error":"invalid_request","error_description":"access tokens are not accepted in the query (RFC 6750 section 2.3); use the Authorization header"}"#
+            }
+            Self::TwoCredentials => {
+                r#"{"error":"invalid_request","error_description":"more than one Authorization header"}"#
+            }
+            Self::NoCredentials => {
+                r#"{"error":"unauthorized","error_description":"an access token is needed; see WWW-Authenticate"}"#
+            }
+            Self::Invalid => r#"{"error":"invalid_token","error_description":"the access token is not valid"}"#,
+            Self::Expired => r#"{"error":"invalid_token","error_description":"the access token has expired"}"#,
+            Self::WrongAudience => {
+                r#"{"error":"invalid_token","error_description":"the access token is for another resource"}"#
+            }
+            Self::Revoked => r#"{"error":"invalid_token","error_description":"the access token was revoked"}"#,
+            Self::UpstreamRefused => {
+                r#"{"error":"invalid_token","error_description":"the MCP server no longer accepts the login behind this token"}"#
+            }
+            Self::InsufficientScope => {
+                r#"{"error":"insufficient_scope","error_description":"the access token holds none of the scopes of this resource"}"#
+            }
+            Self::NoSession => r#"{"error":"not_found","error_description":"no such session"}"#,
+            Self::Unavailable => {
+                r#"{"error":"temporarily_unavailable","error_description":"tokens cannot be checked right now"}"#
+            }
+            Self::TooLarge => r#"{"error":"too_large","error_description":"the request body is too large"}"#,
+            Self::Unreachable => r#"{"error":"bad_gateway","error_description":"the MCP server cannot be reached"}"#,
+            Self::TimedOut => {
+                r#"{"error":"gateway_timeout","error_description":"the MCP server did not answer in time"}"#
+            }
+        }
+    }
+
+    /// The challenge's own attributes; `None` where there is no challenge (CH-8: only on 401 and 403).
+    const fn error(self) -> Option<&'static str> {
+        match self {
+            Self::NoCredentials => Some(""),
+            Self::Invalid => Some(r#"error="invalid_token", error_description="the access token is not valid", "#),
+            Self::Expired => Some(r#"error="invalid_token", error_description="the access token has expired", "#),
+            Self::WrongAudience => {
+                Some(r#"error="invalid_token", error_description="the access token is for another resource", "#)
+            }
+            Self::Revoked => Some(r#"error="invalid_token", error_description="the access token was revoked", "#),
+            Self::UpstreamRefused => Some(
+                r#"error="invalid_token", error_description="the MCP server no longer accepts the login behind this token", "#,
+            ),
+            Self::InsufficientScope => Some(
+                r#"error="insufficient_scope", error_description="the access token holds none of the scopes of this resource", "#,
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        match refused {
+            Refused::Invalid => Self::Invalid,
+            Refused::Expired => Self::Expired,
+            Refused::WrongAudience => Self::WrongAudience,
+            Refused::Revoked => Self::Revoked,
+            Refused::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}
+
+/// What every challenge of one Resource ends with, made once.
+#[derive(Debug)]
+pub(super) struct Challenge {
+    /// `resource_metadata="…", scope="…"`
+    tail: String,
+}
+
+impl Challenge {
+    /// Of the Resource on the public `origin`. `resource_metadata` is where the Resource's RFC 9728 document is served:
+    /// the well-known segment between authority and path (PRM-4), on our origin and never on that of the request (D9).
+    pub(super) fn of(resource: &Resource, origin: &str) -> Self {
+        let path = resource.uri.as_str().strip_prefix(origin).unwrap_or(&resource.path);
+        let mut scope = String::new();
+        // PRM-8: `offline_access` is never asked for by a challenge.
+        for token in resource.scopes.iter().filter(|token| *token != crate::domain::scope::OFFLINE_ACCESS) {
+            if !scope.is_empty() {
+                scope.push(' ');
+            }
+            scope.push_str(token);
+        }
+        let mut tail = format!(r#"resource_metadata="{origin}/.well-known/oauth-protected-resource{path}""#);
+        if !scope.is_empty() {
+            tail.push_str(r#", scope=""#);
+            tail.push_str(&scope);
+            tail.push('"');
+        }
+        Self { tail }
+    }
+
+    fn header(&self, refusal: Refusal) -> Option<HeaderValue> {
+        let error = refusal.error()?;
+        HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {error}{}", self.tail))).ok()
+    }
+}
+
+const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The answer to a refused request. `challenge` is that of the Resource it was for, if it got that far.
+pub(super) fn answer(refusal: Refusal, challenge: Option<&Challenge>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(Bytes::from_static(refusal.body().as_bytes())));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    // CH-9. `HeaderName` constants of CORS are all in `http`.
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    if let Some(value) = challenge.and_then(|challenge| challenge.header(refusal)) {
+        headers.insert(header::WWW_AUTHENTICATE, value);
+    }
+    let more: Option<(HeaderName, &'static str)> = match refusal {
+        Refusal::Unavailable => Some((header::RETRY_AFTER, "5")),
+        Refusal::Method => Some((header::ALLOW, "GET, POST, DELETE, PUT, PATCH, HEAD, OPTIONS")),
+        _ => None,
+    };
+    if let Some((name, value)) = more {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
