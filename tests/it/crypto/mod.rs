@@ -1,6 +1,7 @@
 //! Tests of `crypto`.
 
 mod credential;
+mod jose;
 mod keyring;
 
 use vestibule::crypto::{Keyring, MasterKey, Random, Seeded};
