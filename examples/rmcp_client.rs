@@ -1,0 +1,62 @@
+//! A whole MCP client in one page, with the official Rust SDK: finds its way from a bare URL, registers itself, lets a
+//! human log in, lists the tools and calls `echo`.
+//!
+//! ```console
+//! $ cargo run --example rmcp_client -- http://127.0.0.1:8080/mcp
+//! AUTHORIZE http://127.0.0.1:8080/authorize?…
+//! ```
+//!
+//! Open that address, log in, and paste the address at which the browser ends (nobody listens there, the address is
+//! all that is needed). The redirect URI can be given as a second argument.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use rmcp::{
+    ServiceExt as _,
+    model::CallToolRequestParams,
+    transport::{
+        StreamableHttpClientTransport,
+        auth::{AuthClient, AuthorizationRequest, OAuthState},
+        streamable_http_client::StreamableHttpClientTransportConfig,
+    },
+};
+
+const REDIRECT: &str = "http://127.0.0.1:7777/callback";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().context("usage: rmcp_client <MCP URL> [redirect URI]")?;
+    let redirect = arguments.next().unwrap_or_else(|| REDIRECT.to_owned());
+    // This build of the SDK leaves the choice of a TLS provider to the program.
+    drop(rustls::crypto::ring::default_provider().install_default());
+
+    let mut oauth = OAuthState::new(&url, None).await?;
+    oauth.start_authorization(AuthorizationRequest::new(redirect).with_client_name("rmcp example")).await?;
+    say(&format!("AUTHORIZE {}", oauth.get_authorization_url().await?))?;
+
+    // Nothing else is to be done meanwhile, so the thread may wait.
+    let mut callback = String::new();
+    anyhow::ensure!(std::io::stdin().read_line(&mut callback)? > 0, "no callback URL on stdin");
+    oauth.handle_callback_url(callback.trim()).await?;
+    let manager = oauth.into_authorization_manager().context("the login did not end in a token")?;
+
+    let client = AuthClient::new(reqwest::Client::builder().build()?, manager);
+    let config = StreamableHttpClientTransportConfig::with_uri(url);
+    let session = ().serve(StreamableHttpClientTransport::with_client(client, config)).await?;
+    let tools = session.list_all_tools().await?;
+    let arguments = serde_json::json!({ "message": "hi" }).as_object().cloned().unwrap_or_default();
+    let result = session.call_tool(CallToolRequestParams::new("echo").with_arguments(arguments)).await?;
+
+    let names: Vec<_> = tools.iter().map(|tool| &tool.name).collect();
+    say(&serde_json::json!({ "tools": names, "echo": result }).to_string())?;
+    session.cancel().await?;
+    Ok(())
+}
+
+fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
