@@ -1,6 +1,1 @@
 //! Tests of `proxy`.
-
-mod challenge;
-mod gatehouse;
-mod headers;
-mod streams;

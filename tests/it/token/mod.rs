@@ -1,6 +1,1 @@
 //! Tests of `token`.
-
-mod keys;
-mod kit;
-mod mint;
-mod verify;

@@ -1,0 +1,318 @@
+//! The pages, as askama views over `src/web/pages/*.html`: every value is escaped where it is shown (S29). One style
+//! sheet, inlined and named by its hash in the policy; no script, nothing fetched from elsewhere (CON-10).
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{body::Body, response::Response};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderValue, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    guard,
+    snippet::{Snippet, short_name, snippets},
+};
+use crate::{
+    domain::{HttpsUrl, Resource},
+    oauth::{Answer, ConsentPage, Error, ErrorCode, Refusal, RefusalPage},
+};
+
+/// The one style sheet.
+pub(crate) const STYLE: &str = include_str!("pages/style.css");
+/// The arch in the corner of the browser's tab.
+pub(crate) const ICON: &str = include_str!("pages/icon.svg");
+
+/// What all pages share: whose door this is, and the headers they go out with.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    host: String,
+    policy: HeaderValue,
+    is_https: bool,
+}
+
+impl Look {
+    /// The look of the deployment at that URL.
+    pub(crate) fn new(public_url: &HttpsUrl) -> Self {
+        let origin = public_url.origin();
+        Self {
+            host: origin.split_once("://").map_or(origin.as_str(), |(_, host)| host).to_owned(),
+            policy: guard::policy(&STANDARD.encode(Sha256::digest(STYLE))),
+            is_https: public_url.is_https(),
+        }
+    }
+
+    /// The page that asks the human (CON-3).
+    pub(crate) fn consent(&self, page: &ConsentPage) -> Response {
+        let scopes = page.scopes.iter().map(Permission::ours).collect();
+        let upstream = page.upstream_scopes.iter().map(|s| Permission::at_provider(s)).collect();
+        self.show(StatusCode::OK, &Consent { frame: self.frame(None), page, scopes, upstream })
+    }
+
+    /// The page behind which an application with a private scheme opens.
+    pub(crate) fn handover(&self, answer: &Answer) -> Response {
+        let client = if answer.client.is_empty() { "your app" } else { &answer.client };
+        let query = answer.url.split_once('?').map_or("", |(_, query)| query);
+        let is_granted = !query.split('&').any(|pair| pair.starts_with("error="));
+        self.show(StatusCode::OK, &Handover { frame: self.frame(None), client, url: &answer.url, is_granted })
+    }
+
+    /// The page for a human who cannot be sent back.
+    pub(crate) fn refusal(&self, status: StatusCode, refusal: &Refusal, request_id: &str) -> Response {
+        let page =
+            Trouble { frame: self.frame(Some(request_id)), advice: Advice::of(refusal), error: Some(&refusal.error) };
+        self.show(status, &page)
+    }
+
+    /// The page for an address where nothing is.
+    pub(crate) fn nothing_here(&self, request_id: &str) -> Response {
+        let page = Trouble { frame: self.frame(Some(request_id)), advice: NOTHING_HERE, error: None };
+        self.show(StatusCode::NOT_FOUND, &page)
+    }
+
+    /// The page for a browser that opened the address of an MCP server, or the bare origin.
+    pub(crate) fn landing<'a>(&self, resources: impl Iterator<Item = &'a Arc<Resource>>) -> Response {
+        let servers: Vec<_> = resources.map(|resource| Server::of(resource)).collect();
+        let heading = match servers.as_slice() {
+            [only] => only.title.to_owned(),
+            _ => self.host.clone(),
+        };
+        self.show(StatusCode::OK, &Landing { frame: self.frame(None), heading, servers })
+    }
+
+    const fn frame<'a>(&'a self, request_id: Option<&'a str>) -> Frame<'a> {
+        Frame { host: self.host.as_str(), request_id }
+    }
+
+    fn show(&self, status: StatusCode, page: &impl Template) -> Response {
+        let mut response = match page.render() {
+            Ok(text) => Response::new(Body::from(text)),
+            Err(cause) => {
+                tracing::error!(%cause, "a page could not be rendered");
+                let mut response = Response::new(Body::from("the page could not be made"));
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                return response;
+            }
+        };
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        guard::page(headers, &self.policy, self.is_https);
+        response
+    }
+}
+
+/// What is around every page.
+struct Frame<'a> {
+    host: &'a str,
+    request_id: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html", config = "src/web/askama.toml")]
+struct Consent<'a> {
+    frame: Frame<'a>,
+    page: &'a ConsentPage,
+    scopes: Vec<Permission<'a>>,
+    upstream: Vec<Permission<'a>>,
+}
+
+#[derive(Template)]
+#[template(path = "handover.html", config = "src/web/askama.toml")]
+struct Handover<'a> {
+    frame: Frame<'a>,
+    client: &'a str,
+    url: &'a str,
+    is_granted: bool,
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html", config = "src/web/askama.toml")]
+struct Trouble<'a> {
+    frame: Frame<'a>,
+    advice: Advice<'a>,
+    error: Option<&'a Error>,
+}
+
+#[derive(Template)]
+#[template(path = "landing.html", config = "src/web/askama.toml")]
+struct Landing<'a> {
+    frame: Frame<'a>,
+    heading: String,
+    servers: Vec<Server<'a>>,
+}
+
+/// One MCP server on a landing page.
+struct Server<'a> {
+    title: &'a str,
+    url: &'a str,
+    snippets: Vec<Snippet>,
+}
+
+impl<'a> Server<'a> {
+    fn of(resource: &'a Resource) -> Self {
+        let url = resource.uri.as_str();
+        Self { title: &resource.title, url, snippets: snippets(&short_name(&resource.path, url), url) }
+    }
+}
+
+/// A scope in plain words, with the token beside it for those who know.
+struct Permission<'a> {
+    words: &'static str,
+    token: &'a str,
+}
+
+impl<'a> Permission<'a> {
+    /// A scope of ours. Operators invent them, so only the usual ones have words.
+    fn ours(token: &'a str) -> Self {
+        let words = match token {
+            "offline_access" => "Stay connected while you are away",
+            "openid" | "profile" => "Know who you are",
+            "email" => "Know your e-mail address",
+            _ if token.ends_with("read") => "Read through this server in your name",
+            _ if token.ends_with("write") => "Change things through this server in your name",
+            _ => "Use this server's tools and data in your name",
+        };
+        Self { words, token }
+    }
+
+    /// A scope of the provider.
+    fn at_provider(token: &'a str) -> Self {
+        let words = match token {
+            "repo" => "This server may read and change your repositories, private ones too",
+            "public_repo" => "This server may read and change your public repositories",
+            "read:org" => "This server may see your organisations and teams",
+            "gist" => "This server may write gists",
+            _ if token.ends_with("readonly") || token.contains("read:") || token.contains(".Read") => {
+                "This server may read for you"
+            }
+            _ => "This server may act for you",
+        };
+        Self { words, token }
+    }
+}
+
+/// What a page for people in trouble says.
+struct Advice<'a> {
+    title: &'static str,
+    what: &'static str,
+    next: &'static str,
+    /// What the client asked for, where that is the trouble.
+    address: Option<&'a str>,
+    /// Whether the steps to make a client register again are shown.
+    with_reset: bool,
+}
+
+const NOTHING_HERE: Advice<'static> = Advice {
+    title: "There is nothing at this address",
+    what: "No MCP server and no page of this door lives here.",
+    next: "Check the address for a typing mistake. The page at / names the servers that there are.",
+    address: None,
+    with_reset: false,
+};
+
+impl<'a> Advice<'a> {
+    fn of(refusal: &'a Refusal) -> Self {
+        let plain = |title, what, next| Advice { title, what, next, address: None, with_reset: false };
+        match (&refusal.page, refusal.error.code) {
+            (RefusalPage::UnknownClient, _) => Advice {
+                title: "Your app has to introduce itself again",
+                what: "It came with a registration that this server did not issue, or issued with a key it no longer \
+                       has. Most apps keep an old registration until you remove it.",
+                next: "Remove the old registration in your app, then connect again:",
+                address: None,
+                with_reset: true,
+            },
+            (RefusalPage::BadRedirect { requested }, _) => Advice {
+                title: "The answer would go to the wrong address",
+                what: "Your app asked for the answer at an address that it did not register. Nothing was sent there.",
+                next: "If you trust the app, make it register again:",
+                address: Some(requested),
+                with_reset: true,
+            },
+            (RefusalPage::Expired, _) => plain(
+                "This login has expired",
+                "It was left open for too long. Nothing was granted.",
+                "Go back to your app and connect again. That makes a fresh login.",
+            ),
+            (RefusalPage::AlreadyDone, _) => plain(
+                "This login is finished already",
+                "It was used once, and once is all it is good for.",
+                "If your app is connected, close this window. If not, go back to the app and connect again.",
+            ),
+            (RefusalPage::OtherBrowser, _) => plain(
+                "This login began in another browser",
+                "It can only be finished where it began: otherwise someone could log in with a link made for you. \
+                 Nothing was granted.",
+                "Go back to your app and connect again, and stay in the browser that opens. Private windows and \
+                 blocked cookies look like another browser.",
+            ),
+            (_, ErrorCode::AccessDenied) => plain(
+                "You have no access here",
+                "The login worked, but this account may not use this server.",
+                "Connect again with another account, or ask the operator of this server to let this one in.",
+            ),
+            (RefusalPage::Unavailable, _) | (_, ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable) => plain(
+                "Something is out of order on our side",
+                "Your login could not be finished. Nothing was granted and nothing is lost.",
+                "Wait a minute, then connect again from your app. If it stays like this, tell the operator.",
+            ),
+            (RefusalPage::ProviderFailed, _) => plain(
+                "The login did not come through",
+                "The identity provider did not confirm who you are. Nothing was granted.",
+                "Go back to your app and connect again. If it happens every time, tell the operator of this server.",
+            ),
+            (RefusalPage::BadRequest, _) => plain(
+                "This login link is not valid",
+                "Something in it is missing or wrong. Nothing was granted.",
+                "Go back to your app and connect again. If it happens every time, update the app.",
+            ),
+        }
+    }
+}
+
+/// How one client forgets its registration (behaviour 14).
+pub(crate) struct Reset {
+    pub(crate) name: &'static str,
+    pub(crate) steps: &'static str,
+    pub(crate) command: &'static str,
+}
+
+/// The clients people ask about, most frequent first.
+pub(crate) const RESETS: [Reset; 7] = [
+    Reset {
+        name: "Claude (web, desktop, phone)",
+        steps: "Settings, Connectors: remove this connector, then add it again with the same address.",
+        command: "",
+    },
+    Reset {
+        name: "Claude Code",
+        steps: "Type /mcp, choose this server, then Clear authentication and Authenticate. If that is not enough, \
+                remove the server and add it again:",
+        command: "claude mcp remove NAME\nclaude mcp add --transport http NAME ADDRESS",
+    },
+    Reset {
+        name: "ChatGPT",
+        steps: "Settings, Apps and Connectors: delete this connector, then create it again with the same address.",
+        command: "",
+    },
+    Reset {
+        name: "VS Code",
+        steps: "Open the Command Palette and run this command, choose this server, then restart the server in mcp.json:",
+        command: "Authentication: Remove Dynamic Authentication Providers",
+    },
+    Reset {
+        name: "Cursor",
+        steps: "Settings, MCP: remove this server. Quit Cursor completely, start it and add the server again.",
+        command: "",
+    },
+    Reset { name: "Codex", steps: "In a terminal:", command: "codex mcp logout NAME\ncodex mcp login NAME" },
+    Reset {
+        name: "mcp-remote (inside Claude Desktop and others)",
+        steps: "Delete what it remembers, then restart the app that runs it:",
+        command: "rm -rf ~/.mcp-auth",
+    },
+];
+
+#[cfg(test)]
+mod tests;

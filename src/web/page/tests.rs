@@ -1,0 +1,258 @@
+//! What the pages say and carry. `cargo nextest run --run-ignored only pages_for_the_eye` writes them all to a folder.
+
+use http_body_util::BodyExt as _;
+
+use super::*;
+use crate::domain::{Allow, ResourceUri, Scope, UpstreamName};
+
+fn look(url: &str) -> Look {
+    Look::new(&HttpsUrl::parse(url, false).unwrap())
+}
+
+fn consent() -> ConsentPage {
+    ConsentPage {
+        sealed_request: "sealed-request".into(),
+        client: "Claude".into(),
+        is_static: false,
+        redirect_host: "https://claude.ai".into(),
+        redirect_uri: "https://claude.ai/api/mcp/auth_callback".into(),
+        is_loopback: false,
+        is_private_scheme: false,
+        resource_title: "Team notes".into(),
+        resource: "https://mcp.example.com/notes".into(),
+        scopes: Scope::parse("notes:read notes:write"),
+        provider: "GitHub".into(),
+        upstream_scopes: vec!["repo".into(), "read:org".into()],
+    }
+}
+
+fn refusal(page: RefusalPage, code: ErrorCode) -> Refusal {
+    Refusal { error: Error::new(code, "the client_id was not issued here"), page }
+}
+
+fn resource(path: &str, title: &str) -> Arc<Resource> {
+    let url = HttpsUrl::parse("https://mcp.example.com", false).unwrap();
+    Arc::new(Resource {
+        uri: ResourceUri::under(&url, path),
+        path: path.into(),
+        title: title.into(),
+        target: HttpsUrl::parse("http://127.0.0.1:3000/mcp", false).unwrap(),
+        upstream: UpstreamName::parse("github").unwrap(),
+        scopes: Scope::parse("mcp"),
+        upstream_scopes: Vec::new(),
+        inject: Vec::new(),
+        allow: Allow::Anyone,
+        is_default: false,
+    })
+}
+
+fn answer(url: &str) -> Answer {
+    Answer { url: url.into(), is_private_scheme: true, client: "Cursor".into(), done: None }
+}
+
+async fn text(response: Response) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// Every page there is, by name.
+fn all(look: &Look) -> Vec<(String, Response)> {
+    let loopback = ConsentPage {
+        client: "Claude Code".into(),
+        redirect_host: "http://localhost".into(),
+        redirect_uri: "http://localhost:3118/callback".into(),
+        is_loopback: true,
+        upstream_scopes: Vec::new(),
+        ..consent()
+    };
+    let private = ConsentPage {
+        client: "Cursor".into(),
+        redirect_host: "cursor://anysphere.cursor-mcp".into(),
+        redirect_uri: "cursor://anysphere.cursor-mcp/oauth/callback".into(),
+        is_private_scheme: true,
+        is_static: true,
+        ..consent()
+    };
+    let mut pages = vec![
+        ("consent".to_owned(), look.consent(&consent())),
+        ("consent-loopback".to_owned(), look.consent(&loopback)),
+        ("consent-private".to_owned(), look.consent(&private)),
+        ("done".to_owned(), look.handover(&answer("cursor://anysphere.cursor-mcp/oauth/callback?code=c&state=s"))),
+        (
+            "denied".to_owned(),
+            look.handover(&answer("cursor://anysphere.cursor-mcp/oauth/callback?error=access_denied")),
+        ),
+        ("nothing-here".to_owned(), look.nothing_here("4f1c2a9be07d3365")),
+        ("landing".to_owned(), look.landing([resource("/notes", "Team notes")].iter())),
+        ("landing-many".to_owned(), look.landing([resource("/notes", "Team notes"), resource("/wiki", "Wiki")].iter())),
+    ];
+    let bad = RefusalPage::BadRedirect { requested: "https://evil.example/<b>/cb".into() };
+    for (name, page, code) in [
+        ("unknown-client", RefusalPage::UnknownClient, ErrorCode::InvalidClient),
+        ("bad-redirect", bad, ErrorCode::InvalidRequest),
+        ("expired", RefusalPage::Expired, ErrorCode::InvalidRequest),
+        ("already-done", RefusalPage::AlreadyDone, ErrorCode::InvalidRequest),
+        ("other-browser", RefusalPage::OtherBrowser, ErrorCode::AccessDenied),
+        ("provider-failed", RefusalPage::ProviderFailed, ErrorCode::InvalidRequest),
+        ("no-access", RefusalPage::ProviderFailed, ErrorCode::AccessDenied),
+        ("unavailable", RefusalPage::Unavailable, ErrorCode::TemporarilyUnavailable),
+        ("bad-request", RefusalPage::BadRequest, ErrorCode::InvalidRequest),
+    ] {
+        pages.push((name.to_owned(), look.refusal(StatusCode::BAD_REQUEST, &refusal(page, code), "4f1c2a9be07d3365")));
+    }
+    pages
+}
+
+#[test]
+fn con_10_every_page_has_the_strict_headers_and_no_form_action() {
+    for (name, page) in all(&look("https://mcp.example.com")) {
+        let headers = page.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{name}: {policy}");
+        assert!(policy.ends_with("img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"), "{name}: {policy}");
+        assert!(!policy.contains("form-action") && !policy.contains("unsafe"), "{name}: {policy}");
+        assert_eq!(headers["x-frame-options"], "DENY", "{name}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{name}");
+        assert_eq!(headers["cache-control"], "no-store", "{name}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{name}");
+        assert_eq!(headers["strict-transport-security"], "max-age=31536000", "{name}");
+        assert_eq!(headers["content-type"], "text/html; charset=utf-8", "{name}");
+        assert!(!headers.contains_key("access-control-allow-origin"), "{name}");
+    }
+    let plain = look("http://127.0.0.1:8080").consent(&consent());
+    assert!(!plain.headers().contains_key("strict-transport-security"));
+}
+
+#[tokio::test]
+async fn s29_pages_hold_no_script_no_foreign_address_and_the_style_that_the_policy_names() {
+    for (name, page) in all(&look("https://mcp.example.com")) {
+        let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        let html = text(page).await;
+        assert!(!html.contains("<script") && !html.contains(" style="), "{name}");
+        let is_listener = |tail: &str| tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).starts_with('=');
+        assert!(!html.split(" on").skip(1).any(is_listener), "{name}");
+        assert!(html.starts_with("<!doctype html>\n<html lang=\"en\">"), "{name}");
+        assert_eq!(html.matches("<h1").count(), 1, "{name}");
+        let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        assert!(policy.contains(&STANDARD.encode(Sha256::digest(style))), "{name}");
+        for source in
+            html.split("src=").skip(1).chain(html.split("<link rel=\"icon\" type=\"image/svg+xml\" href=").skip(1))
+        {
+            assert!(source.starts_with("\"/icon.svg\""), "{name}: {}", &source[..40]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn con_3_the_consent_page_says_who_where_and_what() {
+    let html = text(look("https://mcp.example.com").consent(&consent())).await;
+    for part in [
+        "<h1>Allow Claude to use Team notes?</h1>",
+        "Unverified",
+        "<strong>https://claude.ai</strong><code>https://claude.ai/api/mcp/auth_callback</code>",
+        "<code>notes:read</code>",
+        "<code>notes:write</code>",
+        "<code>https://mcp.example.com/notes</code>",
+        "you log in with GitHub",
+        "<code>repo</code>",
+        "<code>read:org</code>",
+        "<form method=\"post\" action=\"/consent\">",
+        "<input type=\"hidden\" name=\"request\" value=\"sealed-request\">",
+        "type=\"submit\" name=\"decision\" value=\"approve\">Allow</button>",
+        "type=\"submit\" name=\"decision\" value=\"deny\">Deny</button>",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+    assert!(!html.contains("class=\"warn\""), "no warning where the answer goes to a web site");
+}
+
+#[tokio::test]
+async fn behaviour_17_programs_and_apps_on_the_device_are_warned_of() {
+    let loopback = ConsentPage { is_loopback: true, ..consent() };
+    assert!(text(look("https://h").consent(&loopback)).await.contains("That is a program on this device."));
+    let private = ConsentPage { is_private_scheme: true, is_static: true, ..consent() };
+    let html = text(look("https://h").consent(&private)).await;
+    assert!(html.contains("That is an app installed on this device.") && !html.contains("Unverified"));
+}
+
+#[tokio::test]
+async fn s29_what_strangers_choose_is_escaped() {
+    let evil = "\"><script>alert(1)</script>'&";
+    let page = ConsentPage {
+        client: evil.into(),
+        redirect_host: evil.into(),
+        redirect_uri: evil.into(),
+        resource_title: evil.into(),
+        provider: evil.into(),
+        upstream_scopes: vec![evil.into()],
+        sealed_request: evil.into(),
+        ..consent()
+    };
+    let look = look("https://mcp.example.com");
+    let requested = RefusalPage::BadRedirect { requested: evil.into() };
+    let mut handed = answer("x:y?a=\"><script>");
+    handed.client = evil.into();
+    for html in [
+        text(look.consent(&page)).await,
+        text(look.refusal(StatusCode::BAD_REQUEST, &refusal(requested, ErrorCode::InvalidRequest), evil)).await,
+        text(look.handover(&handed)).await,
+        text(look.landing([resource("/notes", evil)].iter())).await,
+    ] {
+        assert!(!html.contains("<script") && !html.contains(evil), "{html}");
+        assert!(html.contains("&#60;script&#62;"), "{html}");
+    }
+}
+
+#[tokio::test]
+async fn behaviour_14_reset_steps_for_every_client_that_keeps_a_dead_registration() {
+    let page = refusal(RefusalPage::UnknownClient, ErrorCode::InvalidClient);
+    let html = text(look("https://h").refusal(StatusCode::BAD_REQUEST, &page, "4f1c2a9be07d3365")).await;
+    for part in [
+        "Claude Code",
+        "ChatGPT",
+        "VS Code",
+        "Remove Dynamic Authentication Providers",
+        "Cursor",
+        "Codex",
+        "rm -rf ~/.mcp-auth",
+        "<code>invalid_client</code>",
+        "<code>4f1c2a9be07d3365</code>",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+}
+
+#[tokio::test]
+async fn private_schemes_end_on_a_page_that_opens_the_app() {
+    let look = look("https://h");
+    let html = text(look.handover(&answer("cursor://a/cb?code=c&state=s"))).await;
+    assert!(html.contains(r#"<meta http-equiv="refresh" content="0;url=cursor://a/cb?code=c&#38;state=s">"#), "{html}");
+    assert!(html.contains(r#"<a class="button" href="cursor://a/cb?code=c&#38;state=s">Open Cursor</a>"#), "{html}");
+    assert!(html.contains("you can close this window"));
+    let denied = text(look.handover(&answer("cursor://a/cb?error=access_denied"))).await;
+    assert!(denied.contains("Cursor was not connected"));
+}
+
+#[tokio::test]
+async fn a_browser_at_a_resource_sees_what_to_paste() {
+    let html = text(look("https://mcp.example.com").landing([resource("/notes", "Team notes")].iter())).await;
+    for part in [
+        "<h1>Team notes</h1>",
+        "claude mcp add --transport http notes https://mcp.example.com/notes",
+        "mcp-remote",
+        ".vscode/mcp.json",
+        "cursor://anysphere.cursor-deeplink/mcp/install?name=notes",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "writes the pages for a person to look at"]
+async fn pages_for_the_eye() {
+    let folder = std::env::temp_dir().join("vestibule-pages");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, page) in all(&look("https://mcp.example.com")) {
+        std::fs::write(folder.join(format!("{name}.html")), text(page).await).unwrap();
+    }
+    std::fs::write(folder.join("icon.svg"), ICON).unwrap();
+}

@@ -1,0 +1,156 @@
+//! The one place where outcomes become HTTP (architecture §8). Three faces, chosen by type: JSON at machine endpoints,
+//! a redirect where a redirect URI is proven, a page where a human can be told but nobody can be answered.
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+
+use super::{House, extract, guard};
+use crate::oauth::{Answer, Browser, Error, ErrorCode, Refusal, RefusalPage, Step};
+
+/// How long to wait after a 503, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+/// The challenge for a client that tried Basic (RFC 6749 §5.2).
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"vestibule\", charset=\"UTF-8\"");
+
+/// A JSON document that nobody may keep.
+pub(crate) fn json(status: StatusCode, document: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(document.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A public JSON document, good for a few minutes: metadata and keys.
+pub(crate) fn document(document: Bytes) -> Response {
+    let mut response = json(StatusCode::OK, document);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
+}
+
+/// An error of the door itself, in the shape that OAuth clients read.
+pub(crate) fn fault(status: StatusCode, code: &str, description: &str) -> Response {
+    json(status, json!({ "error": code, "error_description": description }).to_string())
+}
+
+/// An OAuth error at a machine endpoint (RFC 6749 §5.2, RFC 7591 §3.2.2).
+pub(crate) fn error(error: &Error, tried_basic: bool) -> Response {
+    note(error);
+    let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = fault(status, error.code.as_str(), &error.description);
+    if error.code == ErrorCode::InvalidClient && tried_basic {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, BASIC);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
+}
+
+/// The log gets what the stranger does not: the cause. The request id comes with the span.
+fn note(error: &Error) {
+    let (code, description) = (error.code.as_str(), error.description.as_ref());
+    let cause = error.cause.as_ref().map(tracing::field::display);
+    match error.code {
+        ErrorCode::ServerError => tracing::error!(error = code, description, cause, "refused"),
+        ErrorCode::TemporarilyUnavailable => tracing::warn!(error = code, description, cause, "refused"),
+        _ => tracing::info!(error = code, description, cause, "refused"),
+    }
+}
+
+/// What is known of a person's request when the answer is made.
+pub(crate) struct Asked<'a> {
+    /// The house.
+    pub(crate) house: &'a House,
+    /// The request's method: a redirect after a POST is a 303 (AZ-12).
+    pub(crate) method: &'a Method,
+    /// The request's headers.
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl Asked<'_> {
+    /// What the dispatcher decided, as HTTP.
+    pub(crate) fn step(&self, step: Step, browser: Option<&Browser>) -> Response {
+        let jar = &self.house.jar;
+        let met = || browser.and_then(|b| b.new_cookie.as_ref()).and_then(|cookie| jar.remember(cookie));
+        match step {
+            Step::AskConsent(page) => with_cookies(self.house.look.consent(&page), [met()]),
+            Step::GoUpstream { url, state_cookie } => {
+                with_cookies(self.redirect(&url), [met(), jar.begin(&state_cookie)])
+            }
+            Step::Answer(answer) => self.answer(&answer),
+            Step::Refuse(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// Back to the client. Loopback and https are redirected to; an application with a private scheme gets a page that
+    /// opens it, because browsers may hold back such a jump without a click.
+    fn answer(&self, answer: &Answer) -> Response {
+        let response =
+            if answer.is_private_scheme { self.house.look.handover(answer) } else { self.redirect(&answer.url) };
+        with_cookies(response, [answer.done.as_ref().and_then(|suffix| self.house.jar.end(suffix))])
+    }
+
+    /// A page for people, JSON for programs (behaviour 14): never a redirect.
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Response {
+        note(&refusal.error);
+        let status = status_of(refusal);
+        let mut response = if extract::wants_page(self.headers) {
+            self.house.look.refusal(status, refusal, self.request_id())
+        } else {
+            fault(status, refusal.error.code.as_str(), &refusal.error.description)
+        };
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+
+    /// A request that could not even be read.
+    pub(crate) fn unreadable(&self, why: extract::Unreadable) -> Response {
+        let error = Error::new(ErrorCode::InvalidRequest, why.to_string());
+        let mut response = self.refuse(&Refusal { error, page: RefusalPage::BadRequest });
+        *response.status_mut() = why.status();
+        response
+    }
+
+    /// The id that is in the log and on pages for people in trouble.
+    pub(crate) fn request_id(&self) -> &str {
+        self.headers.get(guard::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-")
+    }
+
+    fn redirect(&self, url: &str) -> Response {
+        let Ok(location) = HeaderValue::try_from(url) else {
+            let error = Error::new(ErrorCode::ServerError, "the address to go to is not a URL");
+            return self.refuse(&Refusal { error, page: RefusalPage::BadRequest });
+        };
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = if *self.method == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, location);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
+    }
+}
+
+/// At a page an unknown client is the link's fault, not a failed authentication: 400, as OAuth clients expect. A login
+/// from another browser is forbidden (S2).
+fn status_of(refusal: &Refusal) -> StatusCode {
+    match (&refusal.page, refusal.error.code) {
+        (RefusalPage::OtherBrowser, _) => StatusCode::FORBIDDEN,
+        (_, ErrorCode::InvalidClient) => StatusCode::BAD_REQUEST,
+        (_, code) => StatusCode::from_u16(code.status()).unwrap_or(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn with_cookies<const N: usize>(mut response: Response, cookies: [Option<HeaderValue>; N]) -> Response {
+    for cookie in cookies.into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
