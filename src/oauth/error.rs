@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::{store, token::MintFailed, upstream};
+
 /// Registered error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -91,5 +93,54 @@ impl Error {
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
+    }
+
+    /// Writes the cause to the log, once, where the error becomes an answer. A client's own mistakes are no warnings.
+    pub(super) fn log(&self, endpoint: &'static str) {
+        let code = self.code.as_str();
+        match (self.code, &self.cause) {
+            (ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable, Some(cause)) => {
+                tracing::error!(endpoint, code, description = %self.description, %cause);
+            }
+            (_, Some(cause)) => tracing::warn!(endpoint, code, description = %self.description, %cause),
+            (_, None) => tracing::debug!(endpoint, code, description = %self.description),
+        }
+    }
+}
+
+/// 503, never "no": the client may try again (RT-6).
+impl From<store::Unavailable> for Error {
+    fn from(outage: store::Unavailable) -> Self {
+        Self::new(ErrorCode::TemporarilyUnavailable, "the store does not answer, try again").because(outage)
+    }
+}
+
+/// The provider's words stay in the cause (S29).
+impl From<upstream::Failed> for Error {
+    fn from(failed: upstream::Failed) -> Self {
+        match failed {
+            upstream::Failed::Denied => Self::new(ErrorCode::AccessDenied, "the identity provider denied the login"),
+            upstream::Failed::Refused { what, cause } => {
+                let error = Self::new(ErrorCode::ServerError, "the login at the identity provider failed");
+                error.because(format!("{what}: {}", cause.unwrap_or_default()))
+            }
+            upstream::Failed::Unreachable { cause } => {
+                Self::new(ErrorCode::TemporarilyUnavailable, "the identity provider does not answer, try again")
+                    .because(cause)
+            }
+        }
+    }
+}
+
+impl From<MintFailed> for Error {
+    fn from(failed: MintFailed) -> Self {
+        match failed {
+            MintFailed::UpstreamExpired => {
+                Self::new(ErrorCode::InvalidGrant, "the login at the identity provider has expired; log in again")
+            }
+            MintFailed::Crypto(_) => {
+                Self::new(ErrorCode::ServerError, "the access token could not be made").because(failed)
+            }
+        }
     }
 }

@@ -1,15 +1,49 @@
-//! The authorization server: who may have a Grant. (essay to be written by the room's builder)
+//! The authorization server: who may have a Grant.
+//!
+//! **Purpose.** Clients register ([`register`], RFC 7591), send their human to `/authorize` ([`authorize`]), the human
+//! says yes or no ([`consent`]), logs in at the provider and comes back ([`callback`]), and the client redeems its code
+//! at `/token` ([`grant`]). [`metadata`] tells all this to strangers. `oxide-auth` judges the order of the checks; what
+//! it gets wrong for MCP clients is mended in [`machine`], the only file that names it.
+//!
+//! **One login, one value.** An `AuthorizationRequest` is checked once and carries all that was decided. Until its human
+//! agrees it travels *sealed in the consent form*, so a stranger's `/authorize` writes nothing, and because the browser
+//! is named inside the seal, it is the CSRF token as well. From the approval on it is a record, until one callback takes
+//! it out. Steps never call one another: each returns a [`Step`], and the stage decides which comes next.
+//!
+//! **What decides.** Each flow has exactly one deciding step in the Store: the callback *takes* the request, `/token`
+//! swaps a Grant from `Issued` to `Active`. Of many who try at once one wins; the others are told so, kindly where they
+//! are people. Credentials bear a MAC, so a forgery never reaches the Store and kills nothing (S11).
+//!
+//! **Neighbours.** Leans on `token` (mint), `store`, `upstream`, `crypto` and `domain`; is called by `web`.
+//!
+//! **Nevers.** No HTTP types, no `proxy`, no `config`. Nothing is redirected to but a `RedirectUri` that the client
+//! registered, looked at again at every stage (AZ-4, S7). The client's `scope`, `resource` and `prompt` never go upstream
+//! (D8), and the provider's words never go to the client (S29). No URL is computed from a request header (D9).
 
+mod authorize;
+mod callback;
+mod client;
+mod consent;
 pub mod error;
+mod grant;
+mod machine;
+mod metadata;
+mod parameters;
+mod policy;
+mod register;
+mod step;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use error::{Error, ErrorCode};
+pub use grant::{BasicCredentials, TokenResponse};
+pub use parameters::Parameters;
+pub use step::{Answer, Browser, ConsentPage, Navigation, Refusal, RefusalPage, StateCookie, Step};
 
 use crate::{
     crypto::{Keyring, Random},
-    domain::{BrowserId, Client, Clock, HttpsUrl, Resource, Scope, Secret, uri::LoopbackHosts},
+    domain::{Client, ClientId, Clock, HttpsUrl, Resource, Secret, uri::LoopbackHosts},
     store::Store,
     token::Mint,
     upstream::Upstreams,
@@ -77,229 +111,41 @@ pub struct Parts {
     pub resources: Arc<[Arc<Resource>]>,
 }
 
-/// One query string or form, in order, decoded; duplicates are still in it (AZ-9 is judged here, not in `web`).
-pub type Parameters = Vec<(String, String)>;
-
-/// The browser that is asking, known by our cookie or just met.
-#[derive(Debug, Clone)]
-pub struct Browser {
-    /// Its name.
-    pub id: BrowserId,
-    /// The cookie value to set, if it is new.
-    pub new_cookie: Option<Secret<String>>,
-}
-
-/// How the browser came here (`Sec-Fetch-Site`); an absent header counts as cross-site (S3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Navigation {
-    /// `none`, `same-origin` or `same-site`.
-    Local,
-    /// Anything else.
-    CrossSite,
-}
-
-/// What happens next to a human at the door. Steps never call one another: the stage decides (the dispatcher law).
-#[derive(Debug)]
-pub enum Step {
-    /// Show the consent page.
-    AskConsent(Box<ConsentPage>),
-    /// Send the browser to the provider and leave it the cookie that its callback must bring back (CON-6).
-    GoUpstream {
-        /// The provider's authorize URL.
-        url: String,
-        /// Cookie of this one login.
-        state_cookie: StateCookie,
-    },
-    /// Answer the client: `redirect_uri` with code or error, `state`, `iss`.
-    Answer(Answer),
-    /// Nobody can be answered: tell the human.
-    Refuse(Refusal),
-}
-
-/// An answer to the client through the browser.
-#[derive(Debug)]
-pub struct Answer {
-    /// The whole URL, parameters appended.
-    pub url: String,
-    /// How it gets there: private schemes end on a page with a button (CON-10, issue of Chrome and `cursor://`).
-    pub is_private_scheme: bool,
-    /// The client's name, for that page.
-    pub client: String,
-    /// The login whose state cookie can be dropped now, if any.
-    pub done: Option<String>,
-}
-
-/// The cookie that binds one login to one browser: `name` has a per-login suffix, so parallel logins do not collide.
-#[derive(Debug, Clone)]
-pub struct StateCookie {
-    /// Suffix of the cookie's name (the request id's beginning).
-    pub suffix: String,
-    /// Its value.
-    pub value: Secret<String>,
-    /// Its life.
-    pub life: Duration,
-}
-
-/// What the consent page shows (CON-3, CIMD-12). All texts unescaped; `web` escapes them.
-#[derive(Debug)]
-pub struct ConsentPage {
-    /// The sealed request, for the hidden field. It is bound to the browser, so it is the CSRF token too (CON-4).
-    pub sealed_request: Secret<String>,
-    /// The client's name, unverified.
-    pub client: String,
-    /// Whether an operator vouches for it (static client).
-    pub is_static: bool,
-    /// Where the answer goes: scheme and host.
-    pub redirect_host: String,
-    /// The whole redirect URI.
-    pub redirect_uri: String,
-    /// A program on this machine will receive it: warn.
-    pub is_loopback: bool,
-    /// Private-use scheme.
-    pub is_private_scheme: bool,
-    /// The MCP server's title.
-    pub resource_title: String,
-    /// Its identifier.
-    pub resource: String,
-    /// Our scopes.
-    pub scopes: Scope,
-    /// The provider's name for people.
-    pub provider: String,
-    /// What is asked of the provider, beyond identity.
-    pub upstream_scopes: Vec<String>,
-}
-
-/// A page for a human who cannot be sent back (error before a redirect URI is proven; broken, foreign or used links).
-#[derive(Debug)]
-pub struct Refusal {
-    /// The OAuth error, for those who read JSON; also gives the status.
-    pub error: Error,
-    /// Which page.
-    pub page: RefusalPage,
-}
-
-/// The pages for people in trouble.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefusalPage {
-    /// `client_id` unknown or unreadable: reset steps per client (behaviour 14).
-    UnknownClient,
-    /// `redirect_uri` is not the client's; both are named (n8n-2).
-    BadRedirect {
-        /// What was asked for.
-        requested: String,
-    },
-    /// The form or link is too old.
-    Expired,
-    /// This login is finished already (behaviour 18).
-    AlreadyDone,
-    /// Begun in another browser (S2).
-    OtherBrowser,
-    /// The login at the provider failed and there is nobody to answer.
-    ProviderFailed,
-    /// Ours is the fault and it may pass: the store or a key does not answer (503, or 500).
-    Unavailable,
-    /// Anything else that is wrong with the request.
-    BadRequest,
-}
-
-/// `Authorization: Basic`, both halves form-decoded (RFC 6749 §2.3.1).
-#[derive(Debug)]
-pub struct BasicCredentials {
-    /// `client_id`.
-    pub id: String,
-    /// `client_secret`.
-    pub secret: Secret<String>,
-}
-
-/// RFC 6749 §5.1.
-#[derive(Debug, serde::Serialize)]
-pub struct TokenResponse {
-    /// The access token.
-    #[serde(with = "crate::domain::secret::in_record")]
-    pub access_token: Secret<String>,
-    /// `Bearer`.
-    pub token_type: &'static str,
-    /// Seconds.
-    pub expires_in: u64,
-    /// Always said (TOK-1).
-    pub scope: Scope,
-    /// Where the client may refresh.
-    #[serde(with = "crate::domain::secret::in_record_option", skip_serializing_if = "Option::is_none")]
-    pub refresh_token: Option<Secret<String>>,
-}
-
 /// The authorization server. One impl block per file.
-pub struct AuthorizationServer {}
+pub struct AuthorizationServer {
+    settings: Settings,
+    parts: Parts,
+    /// Our issuer, byte for byte as every document, `iss` and audience has it (behaviour 3).
+    issuer: String,
+    documents: metadata::Documents,
+    statics: HashMap<ClientId, StaticClient>,
+}
 
 impl AuthorizationServer {
     /// Builds it; the metadata documents are made once, here.
     #[must_use]
-    pub fn new(_settings: Settings, _parts: Parts) -> Self {
-        todo!()
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let issuer = settings.public_url.trimmed().to_owned();
+        let documents = metadata::Documents::of(&settings, &parts);
+        let statics = settings.clients.iter().map(|known| (known.client.id.clone(), known.clone())).collect();
+        Self { settings, parts, issuer, documents, statics }
     }
 
     /// RFC 8414 and OIDC discovery: the same bytes everywhere (behaviour 3).
     #[must_use]
     pub fn metadata(&self) -> Bytes {
-        todo!()
+        self.documents.server.clone()
     }
 
     /// RFC 9728 for the Resource at `path` (empty or `/notes`); for the root also where PRM-11 lets it.
     #[must_use]
-    pub fn protected_resource(&self, _path: &str) -> Option<Bytes> {
-        todo!()
+    pub fn protected_resource(&self, path: &str) -> Option<Bytes> {
+        self.documents.resources.get(path.trim_end_matches('/')).cloned()
     }
 
     /// The published keys.
     #[must_use]
     pub fn jwks(&self) -> Bytes {
-        todo!()
-    }
-
-    /// The browser behind a cookie of ours, or a new one.
-    #[must_use]
-    pub fn meet(&self, _cookie: Option<&str>) -> Browser {
-        todo!()
-    }
-
-    /// RFC 7591 §3.1: the 201 document. Writes nothing (D2).
-    ///
-    /// # Errors
-    /// `invalid_redirect_uri`, `invalid_client_metadata`, or registration is off.
-    pub fn register(&self, _body: &[u8]) -> Result<Bytes, Error> {
-        todo!()
-    }
-
-    /// `/authorize` (RFC 6749 §4.1.1).
-    pub async fn authorize(&self, _parameters: &Parameters, _browser: &Browser, _navigation: Navigation) -> Step {
-        todo!()
-    }
-
-    /// The human's answer: form fields `request` (sealed) and `decision` = `approve` | `deny`.
-    pub async fn decide(&self, _form: &Parameters, _browser: &Browser) -> Step {
-        todo!()
-    }
-
-    /// `/callback/{upstream}`. `state_cookie` looks up the cookie with that suffix.
-    pub async fn callback(
-        &self,
-        _upstream: &str,
-        _parameters: &Parameters,
-        _browser: Option<&Browser>,
-        _state_cookie: &(dyn Fn(&str) -> Option<String> + Sync),
-    ) -> Step {
-        todo!()
-    }
-
-    /// `/token`: form or JSON, already flattened to parameters.
-    ///
-    /// # Errors
-    /// RFC 6749 §5.2.
-    pub async fn token(
-        &self,
-        _parameters: &Parameters,
-        _basic: Option<BasicCredentials>,
-    ) -> Result<TokenResponse, Error> {
-        todo!()
+        self.parts.mint.jwks()
     }
 }

@@ -1,0 +1,300 @@
+//! `/authorize`: parameters to a checked request, and the dispatcher that sends it on its way (RFC 6749 §4.1.1).
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Error, ErrorCode, Navigation, Parameters, Refusal,
+    RefusalPage, StateCookie, Step,
+    machine::{Authorize, AuthorizeAsked, AuthorizeQuestion},
+    parameters::Given,
+};
+use crate::{
+    crypto::hash,
+    domain::{
+        AuthorizationRequest, BrowserId, Client, CodeChallenge, Consent, RedirectUri, RequestId, RequestStage,
+        Resource, Scope, Secret, UpstreamState, client::RedirectRefused, scope::OFFLINE_ACCESS,
+    },
+    store::{self, Unavailable},
+    upstream::{Begin, Upstream},
+};
+
+/// Seals an [`AuthorizationRequest`] into the consent form.
+pub(super) const REQUEST_PURPOSE: &str = "oauth/request";
+/// Binds the upstream `state` to a browser (CON-6).
+pub(super) const STATE_PURPOSE: &str = "oauth/state";
+
+/// Where an answer goes, proven to be the client's.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyTo<'a> {
+    pub(super) client: &'a Client,
+    pub(super) redirect: &'a RedirectUri,
+    pub(super) state: Option<&'a str>,
+}
+
+impl<'a> From<&'a AuthorizationRequest> for ReplyTo<'a> {
+    fn from(request: &'a AuthorizationRequest) -> Self {
+        Self { client: &request.client, redirect: &request.redirect, state: request.state.as_deref() }
+    }
+}
+
+impl AuthorizationServer {
+    /// `/authorize` (RFC 6749 §4.1.1).
+    pub async fn authorize(&self, parameters: &Parameters, browser: &Browser, navigation: Navigation) -> Step {
+        let given = Given::new(parameters);
+        let (client, redirect, was_given) = match self.bind(given) {
+            Ok(bound) => bound,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
+        let to = ReplyTo { client: &client, redirect: &redirect, state: given.one("state").ok().flatten() };
+        let (resource, scope, challenge) = match self.check(given, to) {
+            Ok(terms) => terms,
+            Err(error) => return self.answer_error(to, &error, None),
+        };
+        let request = AuthorizationRequest {
+            id: RequestId::from_bytes(self.parts.random.bytes()),
+            redirect_was_given: was_given,
+            state: to.state.map(str::to_owned),
+            resource: resource.uri.clone(),
+            scope,
+            challenge,
+            browser: browser.id,
+            expires: self.parts.clock.now() + self.settings.request_life,
+            stage: RequestStage::AwaitingConsent,
+            client,
+            redirect,
+        };
+        let asks_again = given.first("prompt").is_some_and(|prompt| prompt.split(' ').any(|word| word == "consent"));
+        self.next_step(request, resource, navigation, asks_again).await
+    }
+
+    /// Who asks, and may it be answered at the address it names? Until both are proven nobody is redirected (AZ-2).
+    fn bind(&self, given: Given<'_>) -> Result<(Client, RedirectUri, bool), Refusal> {
+        let bad_request = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let (id, asked) = match (given.one("client_id"), given.one("redirect_uri")) {
+            (Ok(Some(id)), Ok(asked)) => (id, asked),
+            (Ok(None), _) => {
+                return Err(bad_request(Error::new(ErrorCode::InvalidRequest, "client_id is missing")));
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(bad_request(error)),
+        };
+        let client = self.find_client(id).ok_or_else(unknown_client)?;
+        let redirect = self.redirect_of(&client, asked)?;
+        Ok((client, redirect, asked.is_some()))
+    }
+
+    /// The redirect URI that is asked for, if it is this client's now (AZ-4: asked at every stage anew).
+    pub(super) fn redirect_of(&self, client: &Client, asked: Option<&str>) -> Result<RedirectUri, Refusal> {
+        let refused = |why: String| Refusal {
+            error: Error::new(ErrorCode::InvalidRequest, why),
+            page: RefusalPage::BadRedirect { requested: asked.unwrap_or_default().to_owned() },
+        };
+        let redirect = client
+            .redirect(asked, self.settings.loopback_hosts)
+            .map_err(|error: RedirectRefused| refused(error.to_string()))?;
+        self.check_redirect(redirect.as_str()).map_err(|why| refused(why.to_owned()))?;
+        // A sealed registration holds no loopback port (D2), so there is none to answer at.
+        if asked.is_none() && redirect.is_loopback() {
+            return Err(refused(RedirectRefused::Missing.to_string()));
+        }
+        Ok(redirect)
+    }
+
+    /// Everything whose failure the client is told by redirect, in the machine's order.
+    fn check(&self, given: Given<'_>, to: ReplyTo<'_>) -> Result<(&Arc<Resource>, Scope, CodeChallenge), Error> {
+        let given = given.check()?;
+        let asked = AuthorizeAsked {
+            client_id: to.client.id.as_str(),
+            redirect_uri: Some(to.redirect.as_str()),
+            response_type: given.first("response_type"),
+            scope: given.first("scope"),
+            challenge: given.first("code_challenge"),
+            method: given.first("code_challenge_method"),
+        };
+        let (mut machine, mut question) = Authorize::begin(&asked);
+        let mut terms = None;
+        loop {
+            question = match question {
+                AuthorizeQuestion::Bind => machine.bound(to.client, to.redirect),
+                AuthorizeQuestion::Negotiate { scope: wanted } => {
+                    let resource = self.resource(given.all("resource")).ok_or_else(not_ours)?;
+                    let scope = narrow(&wanted, resource, to.client)?;
+                    let next = machine.negotiated(to.client, to.redirect, &scope);
+                    terms = Some((resource, scope));
+                    next
+                }
+                AuthorizeQuestion::Settled { challenge } => {
+                    let (resource, scope) =
+                        terms.ok_or_else(|| Error::new(ErrorCode::ServerError, "the request could not be judged"))?;
+                    return Ok((resource, scope, challenge));
+                }
+                AuthorizeQuestion::Refused(code, why) => return Err(Error::new(code, why)),
+            };
+        }
+    }
+
+    /// The dispatcher: ask the human, or go upstream where the human need not be asked (D10, CON-8).
+    async fn next_step(
+        &self,
+        request: AuthorizationRequest,
+        resource: &Resource,
+        navigation: Navigation,
+        asks_again: bool,
+    ) -> Step {
+        let may_skip = match self.settings.consent {
+            ConsentMode::Off => true,
+            ConsentMode::Always => false,
+            ConsentMode::Remember if asks_again || navigation == Navigation::CrossSite => false,
+            // Any program on the machine can listen there, so a remembered yes proves nothing.
+            ConsentMode::Remember if request.redirect.is_loopback() || request.redirect.is_private_scheme() => false,
+            ConsentMode::Remember => match self.is_remembered(&request).await {
+                Ok(remembered) => remembered,
+                Err(outage) => return self.answer_error((&request).into(), &outage.into(), None),
+            },
+        };
+        if may_skip { self.go_upstream(request).await } else { self.ask_consent(&request, resource) }
+    }
+
+    async fn is_remembered(&self, request: &AuthorizationRequest) -> Result<bool, Unavailable> {
+        let id = store::consent_id(&request.browser, &request.client.id, &request.redirect.host(), &request.resource);
+        let consent: Option<Consent> = self.parts.store.get(&id).await?;
+        Ok(consent.is_some_and(|consent| request.scope.is_within(&consent.scope)))
+    }
+
+    fn ask_consent(&self, request: &AuthorizationRequest, resource: &Resource) -> Step {
+        let plain = serde_json::to_vec(request).unwrap_or_default();
+        let sealed = self.parts.keyring.seal(REQUEST_PURPOSE, b"", &plain, &*self.parts.random);
+        let provider = self.parts.upstreams.get(&resource.upstream).map(|upstream| upstream.title().to_owned());
+        Step::AskConsent(Box::new(ConsentPage {
+            sealed_request: Secret::new(URL_SAFE_NO_PAD.encode(sealed)),
+            client: request.client.title().to_owned(),
+            is_static: self.statics.contains_key(&request.client.id),
+            redirect_host: request.redirect.host(),
+            redirect_uri: request.redirect.as_str().to_owned(),
+            is_loopback: request.redirect.is_loopback(),
+            is_private_scheme: request.redirect.is_private_scheme(),
+            resource_title: resource.title.clone(),
+            resource: resource.uri.to_string(),
+            scopes: request.scope.clone(),
+            provider: provider.unwrap_or_else(|| resource.upstream.to_string()),
+            upstream_scopes: resource.upstream_scopes.clone(),
+        }))
+    }
+
+    /// Sends the human to the provider. The record is written here, and here only; whoever comes a second time (a double
+    /// click on "Allow") finds it and is sent to the same place (behaviour 18).
+    pub(super) async fn go_upstream(&self, mut request: AuthorizationRequest) -> Step {
+        let random = &*self.parts.random;
+        // In the generation, which does not rotate here, the end of the login: "too late" differs from "done already".
+        let until = u32::try_from(request.expires.secs()).unwrap_or(u32::MAX);
+        let (_, state) = hash::issue::<UpstreamState>(&self.parts.keyring, *request.id.as_bytes(), until, random);
+        request.stage = RequestStage::AwaitingUpstream {
+            state,
+            verifier: Secret::new(URL_SAFE_NO_PAD.encode(random.bytes::<32>())),
+            nonce: Secret::new(URL_SAFE_NO_PAD.encode(random.bytes::<16>())),
+        };
+        match self.leave(&mut request).await {
+            Ok(step) => step,
+            Err(error) => self.answer_error((&request).into(), &error, None),
+        }
+    }
+
+    async fn leave(&self, request: &mut AuthorizationRequest) -> Result<Step, Error> {
+        let resource = self.resource_at(&request.resource).ok_or_else(gone)?;
+        let upstream = self.parts.upstreams.get(&resource.upstream).ok_or_else(gone)?;
+        let first = upstream_url(upstream, resource, request).await?;
+        if self.parts.store.insert(request).await? {
+            return self.gone_upstream(first, request);
+        }
+        let earlier: Option<AuthorizationRequest> = self.parts.store.get(&request.id.to_string()).await?;
+        // Taken between our two looks: the other click has come home already.
+        let Some(earlier) = earlier.filter(|earlier| earlier.browser == request.browser) else {
+            let error = Error::new(ErrorCode::AccessDenied, "this login is finished already");
+            return Ok(Step::Refuse(Refusal { error, page: RefusalPage::AlreadyDone }));
+        };
+        let same = upstream_url(upstream, resource, &earlier).await?;
+        self.gone_upstream(same, &earlier)
+    }
+
+    fn gone_upstream(&self, url: String, request: &AuthorizationRequest) -> Result<Step, Error> {
+        let RequestStage::AwaitingUpstream { state, .. } = &request.stage else { return Err(gone()) };
+        let state_cookie = StateCookie {
+            suffix: cookie_suffix(request.id),
+            value: self.state_mac(request.browser, state.expose()),
+            life: request.expires.since(self.parts.clock.now()),
+        };
+        Ok(Step::GoUpstream { url, state_cookie })
+    }
+
+    fn state_mac(&self, browser: BrowserId, state: &str) -> Secret<String> {
+        let mac = self.parts.keyring.mac(STATE_PURPOSE, &[browser.as_bytes(), state.as_bytes()]);
+        Secret::new(URL_SAFE_NO_PAD.encode(mac))
+    }
+
+    /// An answer to the client: `outcome`, its `state` byte for byte if it sent one, and always our `iss` (AZ-7, AZ-8).
+    pub(super) fn answer(&self, to: ReplyTo<'_>, outcome: &[(&str, &str)], done: Option<String>) -> Step {
+        let mut parameters = outcome.to_vec();
+        parameters.extend(to.state.map(|state| ("state", state)));
+        parameters.push(("iss", &self.issuer));
+        Step::Answer(Answer {
+            url: to.redirect.with(&parameters),
+            is_private_scheme: to.redirect.is_private_scheme(),
+            client: to.client.title().to_owned(),
+            done,
+        })
+    }
+
+    /// An error answer (RFC 6749 §4.1.2.1): our words only (S29). The cause goes to the log.
+    pub(super) fn answer_error(&self, to: ReplyTo<'_>, error: &Error, done: Option<String>) -> Step {
+        error.log("authorize");
+        self.answer(to, &[("error", error.code.as_str()), ("error_description", &error.description)], done)
+    }
+}
+
+async fn upstream_url(
+    upstream: &Upstream,
+    resource: &Resource,
+    request: &AuthorizationRequest,
+) -> Result<String, Error> {
+    let RequestStage::AwaitingUpstream { state, verifier, nonce } = &request.stage else { return Err(gone()) };
+    let begin = Begin { state: state.expose(), nonce: nonce.expose(), verifier, scopes: &resource.upstream_scopes };
+    Ok(upstream.begin(&begin).await?.into())
+}
+
+/// What the client gets of what it wants: never more than the operator offers, all of it where nothing known is named
+/// (SC-1, behaviour 16). `offline_access` is tolerated and no permission (SEP-2207).
+fn narrow(wanted: &Scope, resource: &Resource, client: &Client) -> Result<Scope, Error> {
+    let offered = match &client.scope {
+        Some(own) => resource.scopes.narrowed_to(own),
+        None => resource.scopes.clone(),
+    };
+    let narrowed = wanted.narrowed_to(&offered);
+    let scope = if narrowed.iter().all(|token| token == OFFLINE_ACCESS) { offered } else { narrowed };
+    if scope.is_empty() {
+        return Err(Error::new(ErrorCode::InvalidScope, "this client may not use any scope of this resource"));
+    }
+    Ok(scope)
+}
+
+/// Names the state cookie of one login, so that parallel logins in one browser do not collide.
+pub(super) fn cookie_suffix(id: RequestId) -> String {
+    let mut text = id.to_string();
+    text.truncate(8);
+    text
+}
+
+pub(super) fn unknown_client() -> Refusal {
+    Refusal {
+        error: Error::new(ErrorCode::InvalidClient, "client_id is not known here"),
+        page: RefusalPage::UnknownClient,
+    }
+}
+
+fn not_ours() -> Error {
+    Error::new(ErrorCode::InvalidTarget, "resource is missing or names no server behind this one")
+}
+
+fn gone() -> Error {
+    Error::new(ErrorCode::ServerError, "the resource or its provider is no longer configured")
+}

@@ -1,0 +1,270 @@
+//! The human is back from the provider: their request is taken out, once, and becomes a Grant and a code.
+//!
+//! The order is the defence. Whatever a stranger can bring about (a forged state, a foreign browser, another provider's
+//! callback) fails before the request is touched, so nobody can burn another person's login (S2, S12).
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    AuthorizationServer, Browser, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
+    authorize::{STATE_PURPOSE, cookie_suffix, unknown_client},
+    consent::Standing,
+    parameters::Given,
+    policy,
+};
+use crate::{
+    crypto::hash,
+    domain::{
+        AuthorizationCode, AuthorizationRequest, Credential, Grant, GrantId, GrantStage, Identity, RequestId,
+        RequestStage, UpstreamName, UpstreamState, UpstreamTokens,
+    },
+    store::Change,
+    upstream::{Finish, Upstream},
+};
+
+/// The parameters of a callback, each once.
+struct Returned<'a> {
+    state: &'a str,
+    iss: Option<&'a str>,
+    outcome: Outcome<'a>,
+}
+
+/// What the provider says.
+enum Outcome<'a> {
+    Code(&'a str),
+    Error(&'a str),
+}
+
+/// What the deciding step found.
+enum Taken {
+    /// This callback is the one.
+    Won(Box<AuthorizationRequest>),
+    /// Another was, or time has run out.
+    Gone,
+    /// The request waits for another provider, or another browser.
+    NotHere,
+}
+
+impl AuthorizationServer {
+    /// `/callback/{upstream}`. `state_cookie` looks up the cookie with that suffix.
+    pub async fn callback(
+        &self,
+        upstream: &str,
+        parameters: &Parameters,
+        browser: Option<&Browser>,
+        state_cookie: &(dyn Fn(&str) -> Option<String> + Sync),
+    ) -> Step {
+        let (upstream, returned, state) = match self.recognise_return(upstream, parameters) {
+            Ok(recognised) => recognised,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
+        let Some(browser) = browser.filter(|browser| self.is_begun_in(browser, &returned, &state, state_cookie)) else {
+            return Step::Refuse(other_browser());
+        };
+        // RFC 9207, also for errors: of a foreign issuer nothing is believed, not even that it failed (UP-2).
+        if let Err(failed) = upstream.check_iss(returned.iss).await {
+            return provider_failed(failed.into());
+        }
+        let request = match self.take(&state, upstream.name(), browser).await {
+            Ok(Taken::Won(request)) => request,
+            Ok(Taken::Gone) => return Step::Refuse(self.gone(&state)),
+            Ok(Taken::NotHere) => return Step::Refuse(bad("this callback belongs to another login")),
+            Err(error) => return unavailable(error),
+        };
+        let done = Some(cookie_suffix(request.id));
+        if let Err(refusal) = self.still_answerable(&request) {
+            return Step::Refuse(refusal);
+        }
+        match self.conclude(&request, upstream, &returned).await {
+            Ok(code) => self.answer((&*request).into(), &[("code", &code)], done),
+            Err(Ended::Told(error)) => self.answer_error((&*request).into(), &error, done),
+            Err(Ended::Refused(refusal)) => Step::Refuse(refusal),
+        }
+    }
+
+    /// Everything that can be judged without the store.
+    fn recognise_return<'a>(
+        &'a self,
+        upstream: &str,
+        parameters: &'a Parameters,
+    ) -> Result<(&'a Upstream, Returned<'a>, Credential<UpstreamState>), Refusal> {
+        let refuse = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let given = Given::new(parameters).check().map_err(refuse)?;
+        let upstream = UpstreamName::parse(upstream)
+            .ok()
+            .and_then(|name| self.parts.upstreams.get(&name))
+            .ok_or_else(|| bad("there is no such provider here"))?;
+        let state = given.first("state").ok_or_else(|| bad("state is missing"))?;
+        let outcome = match (given.first("code"), given.first("error")) {
+            (Some(code), None) => Outcome::Code(code),
+            (None, Some(error)) => Outcome::Error(error),
+            _ => return Err(bad("exactly one of code and error is expected")),
+        };
+        let credential = hash::authenticate(&self.parts.keyring, state).map_err(|_| bad("state was not made here"))?;
+        Ok((upstream, Returned { state, iss: given.first("iss"), outcome }, credential))
+    }
+
+    /// CON-6: the cookie that this browser was given when it left for the provider, and nobody else was.
+    fn is_begun_in(
+        &self,
+        browser: &Browser,
+        returned: &Returned<'_>,
+        state: &Credential<UpstreamState>,
+        state_cookie: &(dyn Fn(&str) -> Option<String> + Sync),
+    ) -> bool {
+        let suffix = cookie_suffix(RequestId::from_bytes(*state.id()));
+        let mac = state_cookie(&suffix).and_then(|cookie| URL_SAFE_NO_PAD.decode(cookie).ok());
+        let parts: [&[u8]; 2] = [browser.id.as_bytes(), returned.state.as_bytes()];
+        mac.is_some_and(|mac| self.parts.keyring.mac_is(STATE_PURPOSE, &parts, &mac))
+    }
+
+    /// The deciding step: of many callbacks with one state, one gets the request. A request that waits for another
+    /// provider stays where it is (mix-up, UP-3).
+    async fn take(
+        &self,
+        state: &Credential<UpstreamState>,
+        upstream: &UpstreamName,
+        browser: &Browser,
+    ) -> Result<Taken, Error> {
+        let id = RequestId::from_bytes(*state.id()).to_string();
+        let is_here = |request: &AuthorizationRequest| {
+            request.browser == browser.id
+                && self.resource_at(&request.resource).is_none_or(|resource| resource.upstream == *upstream)
+        };
+        let decide = |request: Option<AuthorizationRequest>| match request {
+            None => (Change::Keep, Taken::Gone),
+            Some(request) if is_here(&request) => (Change::Remove, Taken::Won(Box::new(request))),
+            Some(_) => (Change::Keep, Taken::NotHere),
+        };
+        Ok(self.parts.store.update(&id, decide).await?)
+    }
+
+    fn gone(&self, state: &Credential<UpstreamState>) -> Refusal {
+        let is_late = self.parts.clock.now().secs() >= u64::from(state.generation());
+        let (why, page) = if is_late {
+            ("the login took too long", RefusalPage::Expired)
+        } else {
+            ("this login is finished already", RefusalPage::AlreadyDone)
+        };
+        Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page }
+    }
+
+    /// From the provider's answer to our code.
+    async fn conclude(
+        &self,
+        request: &AuthorizationRequest,
+        upstream: &Upstream,
+        returned: &Returned<'_>,
+    ) -> Result<String, Ended> {
+        let code = match returned.outcome {
+            Outcome::Code(code) => code,
+            Outcome::Error(error) => return Err(Ended::Told(denied_upstream(error))),
+        };
+        let RequestStage::AwaitingUpstream { verifier, nonce, .. } = &request.stage else {
+            return Err(Ended::Told(Error::new(ErrorCode::ServerError, "the login was not under way")));
+        };
+        let finish = Finish { code, iss: returned.iss, verifier, nonce: nonce.expose() };
+        let (tokens, identity) = upstream.finish(&finish).await.map_err(Error::from)?;
+        let resource = self
+            .resource_at(&request.resource)
+            .ok_or_else(|| Error::new(ErrorCode::ServerError, "the resource is no longer configured"))?;
+        policy::admit(resource, &identity)?;
+        if self.note_client(&request.client).await.map_err(Error::from)? == Standing::Blocked {
+            return Err(Ended::Refused(unknown_client()));
+        }
+        Ok(self.issue_code(request, upstream.name(), tokens, identity).await?)
+    }
+
+    /// Grant(Issued) and the code that names it (AZ-6: bound to client, redirect URI, challenge, resource and person).
+    async fn issue_code(
+        &self,
+        request: &AuthorizationRequest,
+        upstream: &UpstreamName,
+        tokens: UpstreamTokens,
+        identity: Identity,
+    ) -> Result<String, Error> {
+        let random = &*self.parts.random;
+        let id = GrantId::from_bytes(random.bytes());
+        let (code, text) = hash::issue::<AuthorizationCode>(&self.parts.keyring, *id.as_bytes(), 0, random);
+        let now = self.parts.clock.now();
+        let grant = Grant {
+            id,
+            client: request.client.id.clone(),
+            identity,
+            resource: request.resource.clone(),
+            upstream: upstream.clone(),
+            scope: request.scope.clone(),
+            tokens,
+            created: now,
+            expires: now + self.settings.code_life,
+            stage: GrantStage::Issued {
+                code: hash::secret_hash(&code),
+                redirect: request.redirect_was_given.then(|| request.redirect.as_str().to_owned()),
+                challenge: request.challenge.clone(),
+                may_refresh: request.client.may_refresh,
+            },
+        };
+        if !self.parts.store.insert(&grant).await? {
+            return Err(Error::new(ErrorCode::ServerError, "the grant could not be kept"));
+        }
+        tracing::info!(
+            grant = %id, login = %request.id, client = request.client.title(), subject = %grant.identity.subject,
+            resource = %grant.resource, "code issued"
+        );
+        Ok(text.expose().clone())
+    }
+}
+
+/// How a login ends without a code.
+enum Ended {
+    /// The client is told by redirect.
+    Told(Error),
+    /// The client is not to be answered.
+    Refused(Refusal),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+/// The provider's error code, translated; its description stays outside (AZ-10, S29).
+fn denied_upstream(error: &str) -> Error {
+    match error {
+        "access_denied"
+        | "consent_required"
+        | "interaction_required"
+        | "login_required"
+        | "account_selection_required"
+        | "user_cancelled_login"
+        | "user_cancelled_authorize" => Error::new(ErrorCode::AccessDenied, "the identity provider denied the login"),
+        "temporarily_unavailable" => {
+            Error::new(ErrorCode::TemporarilyUnavailable, "the identity provider is unavailable, try again")
+        }
+        _ => Error::new(ErrorCode::ServerError, "the login at the identity provider failed")
+            .because(format!("the provider answered {:?}", error.chars().take(64).collect::<String>())),
+    }
+}
+
+fn bad(why: &'static str) -> Refusal {
+    Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::BadRequest }
+}
+
+/// S2: stops a login begun in one browser from being finished in another.
+fn other_browser() -> Refusal {
+    Refusal {
+        error: Error::new(ErrorCode::AccessDenied, "the login was begun in another browser"),
+        page: RefusalPage::OtherBrowser,
+    }
+}
+
+fn provider_failed(error: Error) -> Step {
+    error.log("callback");
+    Step::Refuse(Refusal { error, page: RefusalPage::ProviderFailed })
+}
+
+fn unavailable(error: Error) -> Step {
+    error.log("callback");
+    Step::Refuse(Refusal { error, page: RefusalPage::Unavailable })
+}

@@ -1,0 +1,217 @@
+//! Who the client is: found by its id (D2, D3), authenticated as it registered (RFC 6749 §2.3).
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, parameters::Given};
+use crate::{
+    crypto::hash,
+    domain::{
+        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, HttpsUrl, RegisteredRedirect,
+        Secret, uri::LoopbackHosts,
+    },
+    store::{self, Unavailable},
+};
+
+/// How a sealed id begins. Never `https://`, which would name a metadata document (CIMD-15).
+const PREFIX: &str = "vst1.";
+/// The longest id that is issued or looked at: it has to fit into a URL and into a token.
+pub(super) const LONGEST_ID: usize = 4096;
+const ID_PURPOSE: &str = "oauth/client";
+const SECRET_PURPOSE: &str = "oauth/client-secret";
+
+/// A registration as it travels inside a `client_id`: short names, since it is in every URL.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(rename = "r")]
+    redirect_uris: Vec<RegisteredRedirect>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    name: Option<ClientName>,
+    #[serde(rename = "a", default = "public", skip_serializing_if = "is_public")]
+    auth_method: ClientAuthMethod,
+    #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
+    may_refresh: bool,
+}
+
+const fn public() -> ClientAuthMethod {
+    ClientAuthMethod::None
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+const fn is_public(method: &ClientAuthMethod) -> bool {
+    !method.is_confidential()
+}
+
+impl AuthorizationServer {
+    /// Makes the id of a registration out of the registration itself. Equal public registrations give equal ids: the
+    /// ports of loopback addresses, which mean nothing (AZ-3), are taken away first. Confidential ones are salted.
+    pub(super) fn seal_client(
+        &self,
+        redirect_uris: &[RegisteredRedirect],
+        name: Option<ClientName>,
+        auth_method: ClientAuthMethod,
+        may_refresh: bool,
+    ) -> ClientId {
+        let mut portless: Vec<_> = redirect_uris.iter().map(RegisteredRedirect::without_loopback_port).collect();
+        portless.sort();
+        portless.dedup();
+        let sealed = Sealed { redirect_uris: portless, name, auth_method, may_refresh };
+        let plain = serde_json::to_vec(&sealed).unwrap_or_default();
+        let keyring = &self.parts.keyring;
+        let bytes = if auth_method.is_confidential() {
+            keyring.seal(ID_PURPOSE, b"", &plain, &*self.parts.random)
+        } else {
+            keyring.seal_synthetic(ID_PURPOSE, b"", &plain)
+        };
+        let mut id = String::with_capacity(PREFIX.len() + bytes.len().div_ceil(3) * 4);
+        id.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut id);
+        ClientId::new(id)
+    }
+
+    /// The secret of a confidential sealed client: derived, never stored (D2).
+    pub(super) fn client_secret(&self, id: &ClientId) -> Secret<String> {
+        Secret::new(URL_SAFE_NO_PAD.encode(self.parts.keyring.mac(SECRET_PURPOSE, &[id.as_str().as_bytes()])))
+    }
+
+    /// Static clients first, since the operator may have named one as he liked; then sealed registrations.
+    pub(super) fn find_client(&self, id: &str) -> Option<Client> {
+        if id.len() > LONGEST_ID {
+            return None;
+        }
+        let id = ClientId::new(id);
+        if let Some(known) = self.statics.get(&id) {
+            return Some(known.client.clone());
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(id.as_str().strip_prefix(PREFIX)?).ok()?;
+        let plain = self.parts.keyring.open(ID_PURPOSE, b"", &bytes).ok()?;
+        let sealed: Sealed = serde_json::from_slice(&plain).ok()?;
+        Some(Client {
+            id,
+            origin: ClientOrigin::Sealed,
+            name: sealed.name,
+            redirect_uris: sealed.redirect_uris,
+            auth_method: sealed.auth_method,
+            may_refresh: sealed.may_refresh,
+            scope: None,
+        })
+    }
+
+    /// The client of a request to `/token`, authenticated by the one method it registered (TOK-3, behaviour 8).
+    pub(super) async fn authenticate(
+        &self,
+        given: Given<'_>,
+        basic: Option<&BasicCredentials>,
+    ) -> Result<Client, Error> {
+        let client = self.authenticate_by_keys(given, basic)?;
+        if self.is_blocked(&client.id).await? {
+            return Err(Error::new(ErrorCode::InvalidClient, "this client was blocked by the operator"));
+        }
+        Ok(client)
+    }
+
+    fn authenticate_by_keys(&self, given: Given<'_>, basic: Option<&BasicCredentials>) -> Result<Client, Error> {
+        let refused = |why: &'static str| Err(Error::new(ErrorCode::InvalidClient, why));
+        let (in_form, posted) = (given.first("client_id"), given.first("client_secret"));
+        if basic.is_some() && posted.is_some() {
+            return Err(Error::new(ErrorCode::InvalidRequest, "two ways of client authentication at once"));
+        }
+        let id = match (basic, in_form) {
+            (Some(basic), Some(id)) if basic.id != id => {
+                return Err(Error::new(ErrorCode::InvalidRequest, "client_id differs between header and form"));
+            }
+            (Some(basic), _) => basic.id.as_str(),
+            (None, Some(id)) => id,
+            (None, None) => return refused("client_id is missing"),
+        };
+        let Some(client) = self.find_client(id) else {
+            return refused("client_id is not known here; register again");
+        };
+        // Some HTTP libraries send Basic with an empty password for a public client.
+        let by_header = basic.map(|basic| basic.secret.expose().as_str()).filter(|secret| !secret.is_empty());
+        let presented = match (client.auth_method, by_header, posted) {
+            (ClientAuthMethod::None, None, None) => return Ok(client),
+            (ClientAuthMethod::None, ..) => return refused("this client registered without a secret"),
+            (ClientAuthMethod::ClientSecretBasic, Some(secret), None)
+            | (ClientAuthMethod::ClientSecretPost, None, Some(secret)) => secret,
+            (ClientAuthMethod::ClientSecretBasic, ..) => return refused("this client registered client_secret_basic"),
+            (ClientAuthMethod::ClientSecretPost, ..) => return refused("this client registered client_secret_post"),
+        };
+        if self.is_secret_of(&client, presented) { Ok(client) } else { refused("the client secret is wrong") }
+    }
+
+    fn is_secret_of(&self, client: &Client, presented: &str) -> bool {
+        match self.statics.get(&client.id) {
+            // Hashing first hides the length of the secret from the time that the comparison takes.
+            Some(known) => known.secret.as_ref().is_some_and(|secret| {
+                hash::same(&hash::sha256(secret.expose().as_bytes()), &hash::sha256(presented.as_bytes()))
+            }),
+            None => URL_SAFE_NO_PAD
+                .decode(presented)
+                .is_ok_and(|mac| self.parts.keyring.mac_is(SECRET_PURPOSE, &[client.id.as_str().as_bytes()], &mac)),
+        }
+    }
+
+    /// Whether the operator has shut this client out.
+    pub(super) async fn is_blocked(&self, id: &ClientId) -> Result<bool, Unavailable> {
+        let record: Option<ApprovedClient> = self.parts.store.get(&store::client_id(id)).await?;
+        Ok(record.is_some_and(|client| client.blocked))
+    }
+
+    /// What is refused of redirect URIs beyond the rules of `domain`, at `/register` and at `/authorize` alike
+    /// (behaviour 10).
+    pub(super) fn check_redirect(&self, uri: &str) -> Result<(), &'static str> {
+        let Ok(url) = Url::parse(uri) else { return Err("a redirect URI must be absolute") };
+        if is_own_callback(&url, &self.settings.public_url, self.settings.loopback_hosts) {
+            return Err("this is our own callback");
+        }
+        // AZ-8: each of these stands once in an answer, and it is we who put it there.
+        if url.query_pairs().any(|(name, _)| matches!(&*name, "code" | "state" | "iss" | "error")) {
+            return Err("a redirect URI must not hold code, state, iss or error itself");
+        }
+        Ok(())
+    }
+}
+
+/// S10: a client that received the provider's answers at our own callback could finish other people's logins.
+fn is_own_callback(uri: &Url, own: &HttpsUrl, hosts: LoopbackHosts) -> bool {
+    let own_url = own.as_url();
+    let same_host = uri.host() == own_url.host()
+        || (hosts == LoopbackHosts::Alike && own.is_loopback() && is_loopback_name(uri.host_str()));
+    uri.scheme() == own_url.scheme()
+        && same_host
+        && uri.port_or_known_default() == own_url.port_or_known_default()
+        && uri
+            .path()
+            .strip_prefix(own_url.path().trim_end_matches('/'))
+            .is_some_and(|path| path.trim_start_matches('/').to_ascii_lowercase().starts_with("callback/"))
+}
+
+fn is_loopback_name(host: Option<&str>) -> bool {
+    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(public: &str, uri: &str) -> bool {
+        let public = HttpsUrl::parse(public, false).unwrap();
+        is_own_callback(&Url::parse(uri).unwrap(), &public, LoopbackHosts::Alike)
+    }
+
+    #[test]
+    fn s10_our_callback_is_known_in_every_spelling() {
+        assert!(own("https://mcp.example.com", "https://mcp.example.com/callback/google"));
+        assert!(own("https://mcp.example.com", "https://MCP.example.com:443//callback/google?x=1"));
+        assert!(own("http://127.0.0.1:8080", "http://localhost:8080/callback/google"));
+        assert!(own("https://mcp.example.com/base", "https://mcp.example.com/base/callback/x"));
+        assert!(!own("https://mcp.example.com", "https://mcp.example.com/callbacks"));
+        assert!(!own("https://mcp.example.com", "https://claude.ai/callback/x"));
+        // Claude Code and Codex on the machine of `vestibule dev`.
+        assert!(!own("http://127.0.0.1:8080", "http://localhost:3118/callback"));
+        assert!(!own("http://127.0.0.1:8080", "http://localhost:8080/callback"));
+        assert!(!own("http://127.0.0.1:8080", "http://127.0.0.1:37819/callback/abc"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The human's yes or no. Only a yes leaves anything behind.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    AuthorizationServer, Browser, ConsentMode, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
+    authorize::{REQUEST_PURPOSE, unknown_client},
+    parameters::Given,
+};
+use crate::{
+    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, Consent, Instant, Secret},
+    store::{self, Change, Unavailable},
+};
+
+const BROWSER_PURPOSE: &str = "oauth/browser";
+/// A client record is renewed at most this often (architecture §4).
+const A_DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+/// How long the record of an approved client is kept after its last use.
+const CLIENT_LIFE: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
+
+enum Decision {
+    Approve,
+    Deny,
+}
+
+impl AuthorizationServer {
+    /// The browser behind a cookie of ours, or a new one. The cookie is the browser's name and its MAC, so that nobody
+    /// can pass for another browser by knowing its name.
+    #[must_use]
+    pub fn meet(&self, cookie: Option<&str>) -> Browser {
+        if let Some(id) = cookie.and_then(|cookie| self.recognise(cookie)) {
+            return Browser { id, new_cookie: None };
+        }
+        let id = BrowserId::from_bytes(self.parts.random.bytes());
+        let mac = self.parts.keyring.mac(BROWSER_PURPOSE, &[id.as_bytes()]);
+        Browser { id, new_cookie: Some(Secret::new(format!("{id}.{}", URL_SAFE_NO_PAD.encode(mac)))) }
+    }
+
+    fn recognise(&self, cookie: &str) -> Option<BrowserId> {
+        let (id, mac) = cookie.split_once('.')?;
+        let id: BrowserId = id.parse().ok()?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
+        self.parts.keyring.mac_is(BROWSER_PURPOSE, &[id.as_bytes()], &mac).then_some(id)
+    }
+
+    /// The human's answer: form fields `request` (sealed) and `decision` = `approve` | `deny`.
+    ///
+    /// A form that is sent twice goes to the same place twice while its login is under way. Sent once more after that,
+    /// it begins a login of its own: harmless, since it can only come from the browser that was shown the page, and the
+    /// code it leads to is bound to the same client, redirect URI and PKCE challenge.
+    pub async fn decide(&self, form: &Parameters, browser: &Browser) -> Step {
+        let (request, decision) = match self.open_form(form, browser) {
+            Ok(opened) => opened,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
+        let outcome = match decision {
+            Decision::Approve => self.approve(&request).await,
+            Decision::Deny => self.deny(&request).await,
+        };
+        match outcome {
+            Ok(None) => self.go_upstream(request).await,
+            Ok(Some(refusal)) => Step::Refuse(refusal),
+            Err(error) => self.answer_error((&request).into(), &error, None),
+        }
+    }
+
+    /// The request in the form, if it was made for this browser (CON-4), is in time and may still be answered (AZ-4).
+    fn open_form(&self, form: &Parameters, browser: &Browser) -> Result<(AuthorizationRequest, Decision), Refusal> {
+        let bad = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let given = Given::new(form).check().map_err(bad)?;
+        let decision = match given.first("decision") {
+            Some("approve") => Decision::Approve,
+            Some("deny") => Decision::Deny,
+            _ => return Err(bad(Error::new(ErrorCode::InvalidRequest, "decision must be approve or deny"))),
+        };
+        let opened = given.first("request").and_then(|sealed| {
+            let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+            let plain = self.parts.keyring.open(REQUEST_PURPOSE, b"", &bytes).ok()?;
+            serde_json::from_slice::<AuthorizationRequest>(&plain).ok()
+        });
+        // Also what was sealed under a key that has been retired since.
+        let expired = |why| Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::Expired };
+        let request = opened.ok_or_else(|| expired("the form cannot be read"))?;
+        if request.browser != browser.id {
+            let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
+            return Err(Refusal { error, page: RefusalPage::OtherBrowser });
+        }
+        if request.expires <= self.parts.clock.now() {
+            return Err(expired("the form is too old"));
+        }
+        self.still_answerable(&request)?;
+        Ok((request, decision))
+    }
+
+    /// AZ-4: the client and its redirect URI are looked at anew, since hours of configuration may lie between two stages.
+    pub(super) fn still_answerable(&self, request: &AuthorizationRequest) -> Result<(), Refusal> {
+        let client = self.find_client(request.client.id.as_str()).ok_or_else(unknown_client)?;
+        self.redirect_of(&client, Some(request.redirect.as_str())).map(drop)
+    }
+
+    /// CON-2, CON-8: what the human agreed to, and with whom. Nothing was written before.
+    async fn approve(&self, request: &AuthorizationRequest) -> Result<Option<Refusal>, Error> {
+        if self.note_client(&request.client).await? == Standing::Blocked {
+            return Ok(Some(unknown_client()));
+        }
+        if self.settings.consent == ConsentMode::Remember {
+            let now = self.parts.clock.now();
+            let consent = Consent {
+                browser: request.browser,
+                client: request.client.id.clone(),
+                redirect_host: request.redirect.host(),
+                resource: request.resource.clone(),
+                scope: request.scope.clone(),
+                given: now,
+                expires: now + self.settings.consent_life,
+            };
+            self.parts.store.put(&consent).await?;
+        }
+        tracing::info!(client = request.client.title(), resource = %request.resource, login = %request.id, "consent given");
+        Ok(None)
+    }
+
+    /// Also ends what an earlier "Allow" on the same page has begun.
+    async fn deny(&self, request: &AuthorizationRequest) -> Result<Option<Refusal>, Error> {
+        self.parts.store.remove::<AuthorizationRequest>(&request.id.to_string()).await?;
+        Err(Error::new(ErrorCode::AccessDenied, "the person declined"))
+    }
+
+    /// Keeps the record of a client that a human lets in, and says whether the operator has shut it out.
+    pub(super) async fn note_client(&self, client: &Client) -> Result<Standing, Unavailable> {
+        let now = self.parts.clock.now();
+        let note = |old: Option<ApprovedClient>| match old {
+            Some(known) if known.blocked => (Change::Keep, Standing::Blocked),
+            Some(known) if now.since(known.last_seen) < A_DAY => (Change::Keep, Standing::Welcome),
+            known => (Change::Put(seen(client, known, now)), Standing::Welcome),
+        };
+        self.parts.store.update(&store::client_id(&client.id), note).await
+    }
+}
+
+/// Whether the operator lets a client in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Welcome,
+    Blocked,
+}
+
+fn seen(client: &Client, known: Option<ApprovedClient>, now: Instant) -> ApprovedClient {
+    ApprovedClient {
+        id: client.id.clone(),
+        name: client.name.as_ref().map(|name| name.as_str().to_owned()),
+        origin: client.origin,
+        first_seen: known.map_or(now, |known| known.first_seen),
+        last_seen: now,
+        blocked: false,
+        expires: now + CLIENT_LIFE,
+    }
+}

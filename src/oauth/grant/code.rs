@@ -1,0 +1,196 @@
+//! `grant_type=authorization_code`: a code becomes an access token, once (RFC 6749 §4.1.3, RFC 7636 §4.5).
+//!
+//! What happens to the Grant:
+//!
+//! | the code is | and | Grant |
+//! |---|---|---|
+//! | forged | | untouched, the store is not asked (S11) |
+//! | current | client, redirect URI or verifier are wrong | removed: the code is in strange hands |
+//! | current | `resource` is another one (S5) | untouched: whose code it is was proven |
+//! | current | all is well | `Issued` → `Active`, for one winner |
+//! | spent | within 10 s | untouched: a double submit (AZ-6) |
+//! | spent | later | removed: everything it bought is revoked |
+
+use std::time::Duration;
+
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use crate::{
+    crypto::hash,
+    domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, grant::SecretHash},
+    oauth::machine::{CodeTerms, Redeem, RedeemAsked, RedeemQuestion},
+    store::Change,
+};
+
+/// Within this time a spent code is a double submit and no theft (AZ-6).
+const DOUBLE_SUBMIT: Duration = Duration::from_secs(10);
+
+/// The parameters of RFC 6749 §4.1.3 and RFC 7636 §4.5; the client is read elsewhere.
+pub(super) struct CodeRequest<'a> {
+    code: &'a str,
+    redirect_uri: Option<&'a str>,
+    verifier: Option<&'a str>,
+    resources: Vec<&'a str>,
+}
+
+impl<'a> CodeRequest<'a> {
+    pub(super) fn read(given: Given<'a>) -> Result<Self, Error> {
+        Ok(Self {
+            code: given.first("code").ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "code is missing"))?,
+            redirect_uri: given.first("redirect_uri"),
+            verifier: given.first("code_verifier"),
+            resources: given.all("resource").collect(),
+        })
+    }
+}
+
+/// What the deciding step shall do with a Grant whose current code this is.
+#[derive(Clone, Copy)]
+enum Intent {
+    /// The holder proved that the code is theirs.
+    Activate,
+    /// The holder did not.
+    Burn,
+}
+
+/// What the deciding step did.
+enum Settled {
+    /// This request is the winner; the Grant as it is from now on.
+    Activated(Box<Grant>),
+    /// The code was spent a moment ago.
+    Twice,
+    /// Nothing is left, or never was: unknown, expired, burnt, replayed.
+    Gone,
+}
+
+impl AuthorizationServer {
+    /// Drives the machine; the swap in `settle` decides.
+    pub(super) async fn redeem(&self, client: &Client, request: &CodeRequest<'_>) -> Result<TokenResponse, Error> {
+        let (id, spent) = self.named_by(request.code)?;
+        let asked =
+            RedeemAsked { client, code: request.code, redirect_uri: request.redirect_uri, verifier: request.verifier };
+        let (mut machine, mut question) = Redeem::begin(&asked);
+        let (mut issued, mut response) = (None, None);
+        loop {
+            question = match question {
+                RedeemQuestion::Authenticate => machine.authenticated(),
+                RedeemQuestion::Recover => {
+                    let grant = issued.insert(self.issued_grant(id, &spent).await?);
+                    machine.recovered(terms(grant, client).as_ref())
+                }
+                RedeemQuestion::Issue => {
+                    check_resource(issued.as_ref(), &request.resources)?;
+                    let Settled::Activated(grant) = self.settle(id, &spent, Intent::Activate).await? else {
+                        return Err(unknown());
+                    };
+                    response = Some(self.respond(&grant).await?);
+                    machine.issued()
+                }
+                RedeemQuestion::Settled => {
+                    return response.ok_or_else(|| Error::new(ErrorCode::ServerError, "the code could not be judged"));
+                }
+                RedeemQuestion::Refused(code, why) => {
+                    if code == ErrorCode::InvalidGrant {
+                        self.settle(id, &spent, Intent::Burn).await?;
+                    }
+                    return Err(Error::new(code, why));
+                }
+            };
+        }
+    }
+
+    /// S11: a forged code dies here, before the store is asked.
+    fn named_by(&self, code: &str) -> Result<(GrantId, SecretHash), Error> {
+        let code = hash::authenticate::<AuthorizationCode>(&self.parts.keyring, code).map_err(|_| unknown())?;
+        Ok((GrantId::from_bytes(*code.id()), hash::secret_hash(&code)))
+    }
+
+    /// The Grant whose current code this is. A spent code is settled here.
+    async fn issued_grant(&self, id: GrantId, spent: &SecretHash) -> Result<Grant, Error> {
+        let grant: Grant = self.parts.store.get(&id.to_string()).await?.ok_or_else(unknown)?;
+        if matches!(grant.stage, GrantStage::Issued { .. }) {
+            return Ok(grant);
+        }
+        match self.settle(id, spent, Intent::Burn).await? {
+            Settled::Twice => Err(Error::new(ErrorCode::InvalidGrant, "the code was used a moment ago")),
+            Settled::Activated(_) | Settled::Gone => Err(unknown()),
+        }
+    }
+
+    /// The deciding step, the table above: of many who hold the code, one gets the Grant.
+    async fn settle(&self, id: GrantId, spent: &SecretHash, intent: Intent) -> Result<Settled, Error> {
+        let now = self.parts.clock.now();
+        let expires = now + self.settings.grant_life;
+        let decide = |grant: Option<Grant>| {
+            let Some(grant) = grant else { return (Change::Keep, Settled::Gone) };
+            match &grant.stage {
+                GrantStage::Issued { code, .. } if is_same(code, spent) && now < grant.expires => match intent {
+                    Intent::Burn => (Change::Remove, Settled::Gone),
+                    Intent::Activate => {
+                        let stage = GrantStage::Active { code: *spent, redeemed: now, refresh: None };
+                        let active = Grant { stage, expires, ..grant };
+                        (Change::Put(active.clone()), Settled::Activated(Box::new(active)))
+                    }
+                },
+                GrantStage::Active { code, redeemed, .. } if is_same(code, spent) => {
+                    let is_double = now.since(*redeemed) <= DOUBLE_SUBMIT;
+                    if is_double { (Change::Keep, Settled::Twice) } else { (Change::Remove, Settled::Gone) }
+                }
+                GrantStage::Issued { .. } | GrantStage::Active { .. } => (Change::Keep, Settled::Gone),
+            }
+        };
+        let settled = self.parts.store.update(&id.to_string(), decide).await?;
+        if matches!(settled, Settled::Gone) {
+            tracing::warn!(grant = %id, "an authentic code was presented that is spent, expired or not the presenter's");
+        }
+        Ok(settled)
+    }
+
+    /// RFC 6749 §5.1. A Grant for which no token can be made is not kept.
+    async fn respond(&self, grant: &Grant) -> Result<TokenResponse, Error> {
+        match self.parts.mint.mint(grant, &grant.scope) {
+            Ok(minted) => Ok(TokenResponse {
+                access_token: minted.token,
+                token_type: "Bearer",
+                expires_in: minted.life.as_secs(),
+                scope: grant.scope.clone(),
+                refresh_token: None,
+            }),
+            Err(failed) => {
+                self.parts.store.remove::<Grant>(&grant.id.to_string()).await?;
+                Err(failed.into())
+            }
+        }
+    }
+}
+
+/// To whom the code was issued. Where the client left `redirect_uri` out at `/authorize`, it may still name its only one.
+fn terms<'a>(grant: &'a Grant, client: &'a Client) -> Option<CodeTerms<'a>> {
+    let GrantStage::Issued { redirect, challenge, .. } = &grant.stage else { return None };
+    let only = || match client.redirect_uris.as_slice() {
+        [only] => Some(only.as_str()),
+        _ => None,
+    };
+    Some(CodeTerms {
+        client_id: grant.client.as_str(),
+        redirect: redirect.as_deref().or_else(only),
+        challenge,
+        scope: &grant.scope,
+    })
+}
+
+/// S5: the token request may only repeat the Resource that the person agreed to (RI-3).
+fn check_resource(grant: Option<&Grant>, requested: &[&str]) -> Result<(), Error> {
+    let means_it = |asked: &&str| grant.is_some_and(|grant| grant.resource.is_meant_by(asked));
+    if requested.iter().all(means_it) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::InvalidTarget, "resource is not the one that was authorized"))
+}
+
+fn is_same(kept: &SecretHash, presented: &SecretHash) -> bool {
+    hash::same(kept.as_bytes(), presented.as_bytes())
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorCode::InvalidGrant, "the code is unknown, used or expired")
+}

@@ -1,0 +1,79 @@
+//! `/token`: one request, read once, one arm for each grant type (RFC 6749 §3.2).
+
+mod code;
+
+use super::{AuthorizationServer, Error, ErrorCode, Parameters, parameters::Given};
+use crate::domain::{Scope, Secret};
+
+/// `Authorization: Basic`, both halves form-decoded (RFC 6749 §2.3.1).
+#[derive(Debug)]
+pub struct BasicCredentials {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`.
+    pub secret: Secret<String>,
+}
+
+/// RFC 6749 §5.1.
+#[derive(Debug, serde::Serialize)]
+pub struct TokenResponse {
+    /// The access token.
+    #[serde(with = "crate::domain::secret::in_record")]
+    pub access_token: Secret<String>,
+    /// `Bearer`.
+    pub token_type: &'static str,
+    /// Seconds.
+    pub expires_in: u64,
+    /// Always said (TOK-1).
+    pub scope: Scope,
+    /// Where the client may refresh.
+    #[serde(with = "crate::domain::secret::in_record_option", skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<Secret<String>>,
+}
+
+/// What `/token` is asked for.
+enum TokenRequest<'a> {
+    /// RFC 6749 §4.1.3.
+    Code(code::CodeRequest<'a>),
+}
+
+impl<'a> TokenRequest<'a> {
+    fn read(given: Given<'a>) -> Result<Self, Error> {
+        match given.first("grant_type") {
+            Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
+            Some(_) => Err(Error::new(ErrorCode::UnsupportedGrantType, "grant_type must be authorization_code")),
+            None => Err(Error::new(ErrorCode::InvalidRequest, "grant_type is missing")),
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// `/token`: form or JSON, already flattened to parameters.
+    ///
+    /// # Errors
+    /// RFC 6749 §5.2.
+    pub async fn token(
+        &self,
+        parameters: &Parameters,
+        basic: Option<BasicCredentials>,
+    ) -> Result<TokenResponse, Error> {
+        let outcome = self.answer_token_request(parameters, basic.as_ref()).await;
+        if let Err(error) = &outcome {
+            error.log("token");
+        }
+        outcome
+    }
+
+    async fn answer_token_request(
+        &self,
+        parameters: &Parameters,
+        basic: Option<&BasicCredentials>,
+    ) -> Result<TokenResponse, Error> {
+        let given = Given::new(parameters).check()?;
+        let request = TokenRequest::read(given)?;
+        let client = self.authenticate(given, basic).await?;
+        match request {
+            TokenRequest::Code(request) => self.redeem(&client, &request).await,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What strangers are told: RFC 8414, OIDC discovery and RFC 9728. Made once; they say what is on, no more (ASM-8).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{AuthorizationServer, Parts, Settings};
+use crate::domain::{Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS};
+
+/// The documents, ready to be sent.
+pub(super) struct Documents {
+    /// RFC 8414 and OIDC discovery alike.
+    pub(super) server: Bytes,
+    /// RFC 9728, by the path of the Resource; the root under the empty path where PRM-11 lets it.
+    pub(super) resources: BTreeMap<String, Bytes>,
+}
+
+/// RFC 8414 §2, with what OIDC parsers insist on (ASM-9).
+#[derive(Serialize)]
+struct ServerMetadata<'a> {
+    issuer: &'a str,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
+    jwks_uri: String,
+    scopes_supported: Vec<&'a str>,
+    response_types_supported: [&'a str; 1],
+    response_modes_supported: [&'a str; 1],
+    grant_types_supported: &'a [&'a str],
+    token_endpoint_auth_methods_supported: [&'a str; 3],
+    code_challenge_methods_supported: [&'a str; 1],
+    authorization_response_iss_parameter_supported: bool,
+    subject_types_supported: [&'a str; 1],
+    id_token_signing_alg_values_supported: [&'a str; 1],
+}
+
+/// RFC 9728 §2.
+#[derive(Serialize)]
+struct ResourceMetadata<'a> {
+    resource: &'a ResourceUri,
+    resource_name: &'a str,
+    authorization_servers: [&'a str; 1],
+    scopes_supported: Vec<&'a str>,
+    bearer_methods_supported: [&'a str; 1],
+}
+
+impl Documents {
+    pub(super) fn of(settings: &Settings, parts: &Parts) -> Self {
+        let issuer = settings.public_url.trimmed();
+        let document = |resource: &Resource| {
+            json(&ResourceMetadata {
+                resource: &resource.uri,
+                resource_name: &resource.title,
+                authorization_servers: [issuer],
+                scopes_supported: resource.scopes.iter().filter(|s| *s != OFFLINE_ACCESS).collect(),
+                bearer_methods_supported: ["header"],
+            })
+        };
+        let mut resources: BTreeMap<String, Bytes> =
+            parts.resources.iter().map(|resource| (resource.path.clone(), document(resource))).collect();
+        // PRM-11: a wrong root document would send clients to the wrong audience.
+        if let Some(resource) = default_resource(&parts.resources) {
+            resources.entry(String::new()).or_insert_with(|| document(resource));
+        }
+        Self { server: server(settings, parts), resources }
+    }
+}
+
+fn server(settings: &Settings, parts: &Parts) -> Bytes {
+    let issuer = settings.public_url.trimmed();
+    let scopes = all_scopes(&parts.resources);
+    json(&ServerMetadata {
+        issuer,
+        authorization_endpoint: format!("{issuer}/authorize"),
+        token_endpoint: format!("{issuer}/token"),
+        registration_endpoint: settings.registration.then(|| format!("{issuer}/register")),
+        jwks_uri: format!("{issuer}/jwks"),
+        scopes_supported: scopes.iter().collect(),
+        response_types_supported: ["code"],
+        response_modes_supported: ["query"],
+        grant_types_supported: &["authorization_code"],
+        token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
+        code_challenge_methods_supported: ["S256"],
+        authorization_response_iss_parameter_supported: true,
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: [parts.mint.algorithm()],
+    })
+}
+
+/// A struct of strings always serialises.
+fn json(document: &impl Serialize) -> Bytes {
+    serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
+}
+
+/// Every scope of every Resource.
+pub(super) fn all_scopes(resources: &[std::sync::Arc<Resource>]) -> Scope {
+    resources.iter().fold(Scope::default(), |all, resource| all.joined_with(&resource.scopes))
+}
+
+/// The Resource that is meant when none is named (RI-1) and of which the root speaks (PRM-11): the one at the root, the
+/// one that the operator marked, or the only one.
+pub(super) fn default_resource(resources: &[std::sync::Arc<Resource>]) -> Option<&std::sync::Arc<Resource>> {
+    let at_root = resources.iter().find(|resource| resource.path.is_empty());
+    let marked = || resources.iter().find(|resource| resource.is_default);
+    at_root.or_else(marked).or(match resources {
+        [only] => Some(only),
+        _ => None,
+    })
+}
+
+impl AuthorizationServer {
+    /// The Resource meant by the `resource` parameters (RFC 8707 §2): none means the default one, several have to mean
+    /// the same one. Never "any" (RI-1).
+    pub(super) fn resource<'a>(
+        &self,
+        mut requested: impl Iterator<Item = &'a str>,
+    ) -> Option<&std::sync::Arc<Resource>> {
+        let Some(first) = requested.next() else { return default_resource(&self.parts.resources) };
+        let resource = self.parts.resources.iter().find(|resource| resource.uri.is_meant_by(first))?;
+        requested.all(|other| resource.uri.is_meant_by(other)).then_some(resource)
+    }
+
+    /// The Resource of that identifier, byte for byte.
+    pub(super) fn resource_at(&self, uri: &ResourceUri) -> Option<&std::sync::Arc<Resource>> {
+        self.parts.resources.iter().find(|resource| resource.uri == *uri)
+    }
+}

@@ -1,0 +1,154 @@
+//! Dynamic client registration (RFC 7591) that writes nothing: the id is the registration, sealed (D2, DCR-8).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{AuthorizationServer, Error, ErrorCode, client::LONGEST_ID, metadata::all_scopes};
+use crate::domain::{ClientAuthMethod, ClientName, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS};
+
+/// The longest body that is read.
+const LONGEST_BODY: usize = 16 * 1024;
+/// The most redirect URIs of one client.
+const MOST_REDIRECTS: usize = 10;
+
+/// What is understood of RFC 7591 §2; everything else is ignored, as §2 demands.
+#[derive(Deserialize)]
+struct Asked {
+    redirect_uris: Option<Vec<String>>,
+    client_name: Option<String>,
+    token_endpoint_auth_method: Option<String>,
+    grant_types: Option<Vec<String>>,
+    response_types: Option<Vec<String>>,
+    scope: Option<String>,
+    application_type: Option<String>,
+}
+
+/// RFC 7591 §3.2.1: what was accepted and is enforced, defaults filled in, never a `null` (DCR-2, behaviour 7).
+#[derive(Serialize)]
+struct Registered<'a> {
+    client_id: &'a str,
+    client_id_issued_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<&'a str>,
+    redirect_uris: &'a [String],
+    grant_types: &'a [&'a str],
+    response_types: [&'a str; 1],
+    token_endpoint_auth_method: &'a str,
+    application_type: &'a str,
+    scope: Scope,
+}
+
+impl AuthorizationServer {
+    /// RFC 7591 §3.1: the 201 document. Writes nothing (D2).
+    ///
+    /// # Errors
+    /// `invalid_redirect_uri`, `invalid_client_metadata`, or registration is off.
+    pub fn register(&self, body: &[u8]) -> Result<Bytes, Error> {
+        if !self.settings.registration {
+            return Err(Error::new(
+                ErrorCode::AccessDenied,
+                "registration is switched off; ask the operator for a client",
+            ));
+        }
+        if body.len() > LONGEST_BODY {
+            return Err(metadata("the registration is longer than 16 KiB"));
+        }
+        let asked: Asked = serde_json::from_slice(body)
+            .map_err(|cause| metadata("the body must be a JSON object as in RFC 7591").because(cause))?;
+        let uris = asked.redirect_uris.as_deref().unwrap_or_default();
+        let redirects = self.redirects(uris)?;
+        let method = auth_method(asked.token_endpoint_auth_method.as_deref())?;
+        let may_refresh = grants(asked.grant_types.as_deref(), asked.response_types.as_deref())?;
+        let name = asked.client_name.as_deref().map(ClientName::tamed).filter(|name| !name.as_str().is_empty());
+        let id = self.seal_client(&redirects, name.clone(), method, may_refresh);
+        if id.as_str().len() > LONGEST_ID {
+            return Err(redirect("the redirect URIs are too long altogether"));
+        }
+        let secret = method.is_confidential().then(|| self.client_secret(&id));
+        let registered = Registered {
+            client_id: id.as_str(),
+            client_id_issued_at: self.parts.clock.now().secs(),
+            client_secret: secret.as_ref().map(|secret| secret.expose().as_str()),
+            client_secret_expires_at: secret.as_ref().map(|_| 0),
+            client_name: name.as_ref().map(ClientName::as_str),
+            redirect_uris: uris,
+            grant_types: if may_refresh { &["authorization_code", "refresh_token"] } else { &["authorization_code"] },
+            response_types: ["code"],
+            token_endpoint_auth_method: method.as_str(),
+            application_type: application_type(asked.application_type.as_deref(), &redirects),
+            scope: self.registered_scope(asked.scope.as_deref().unwrap_or_default()),
+        };
+        serde_json::to_vec(&registered)
+            .map(Bytes::from)
+            .map_err(|cause| Error::new(ErrorCode::ServerError, "the reply could not be written").because(cause))
+    }
+
+    /// DCR-5: one bad URI refuses the whole registration; a kept list is never silently shortened.
+    fn redirects(&self, uris: &[String]) -> Result<Vec<RegisteredRedirect>, Error> {
+        if uris.is_empty() {
+            return Err(redirect("redirect_uris must hold at least one URI"));
+        }
+        if uris.len() > MOST_REDIRECTS {
+            return Err(redirect("redirect_uris holds more than 10 URIs"));
+        }
+        uris.iter()
+            .map(|uri| {
+                let parsed = RegisteredRedirect::parse(uri).map_err(|bad| redirect(bad.to_string()))?;
+                self.check_redirect(uri).map_err(redirect)?;
+                Ok(parsed)
+            })
+            .collect()
+    }
+
+    /// What may be asked for of what was registered; the operator's scopes where nothing of it is left. A page of
+    /// information: what a client gets is decided at `/authorize`, so that later step-ups do not need a new client.
+    fn registered_scope(&self, asked: &str) -> Scope {
+        let known = all_scopes(&self.parts.resources);
+        let asked = Scope::parse(asked).narrowed_to(&known.joined_with(&Scope::parse(OFFLINE_ACCESS)));
+        if asked.is_empty() { known } else { asked }
+    }
+}
+
+fn metadata(description: &'static str) -> Error {
+    Error::new(ErrorCode::InvalidClientMetadata, description)
+}
+
+fn redirect(description: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorCode::InvalidRedirectUri, description)
+}
+
+/// RFC 7591 §2: absent means `client_secret_basic`, and then there has to be a secret (DCR-7, behaviour 8).
+fn auth_method(asked: Option<&str>) -> Result<ClientAuthMethod, Error> {
+    match asked {
+        Some("none") => Ok(ClientAuthMethod::None),
+        None | Some("client_secret_basic") => Ok(ClientAuthMethod::ClientSecretBasic),
+        Some("client_secret_post") => Ok(ClientAuthMethod::ClientSecretPost),
+        Some(_) => Err(metadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")),
+    }
+}
+
+/// Whether the client may refresh. Grant types that we do not have are dropped, as long as the code grant is among the
+/// rest: clients copy theirs from lists of their own.
+fn grants(grant_types: Option<&[String]>, response_types: Option<&[String]>) -> Result<bool, Error> {
+    let has = |list: Option<&[String]>, wanted: &str, if_absent: bool| match list {
+        None | Some([]) => if_absent,
+        Some(list) => list.iter().any(|entry| entry == wanted),
+    };
+    if !has(grant_types, "authorization_code", true) {
+        return Err(metadata("grant_types must hold authorization_code"));
+    }
+    if !has(response_types, "code", true) {
+        return Err(metadata("response_types must hold code"));
+    }
+    Ok(has(grant_types, "refresh_token", false))
+}
+
+/// DCR-6: whoever is redirected to loopback or a private scheme is native, whatever it calls itself (Cursor says `web`).
+fn application_type(asked: Option<&str>, redirects: &[RegisteredRedirect]) -> &'static str {
+    let is_native = redirects.iter().any(|uri| uri.is_loopback() || uri.is_private_scheme());
+    if is_native || asked == Some("native") { "native" } else { "web" }
+}
