@@ -55,6 +55,11 @@ impl Alg {
 #[error("signing key: {0}")]
 pub struct BadKey(&'static str);
 
+impl BadKey {
+    /// For a key set in which not exactly one key signs.
+    pub const NO_CURRENT: Self = Self("a stored key set needs exactly one current key");
+}
+
 /// Why a JWS was not accepted. The difference is for caches, never for strangers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unverified {

@@ -1,11 +1,37 @@
-//! The mint, shared by granter and spender. (essay to be written by the room's builder)
+//! The mint, shared by granter and spender.
+//!
+//! **Purpose.** One room makes access tokens and one room believes them, so that both readings of the format are side by
+//! side. A token is an RFC 9068 JWT (`typ: at+jwt`) for exactly one Resource ([`AccessClaims`]). It rests on a Grant,
+//! named by `gid`, and is worth nothing without it: removing the Grant revokes every token at once. It carries the
+//! provider's access token as a JWE under the Resource's own key, for backends that verify tokens themselves (D4), and
+//! never outlives it (D5).
+//!
+//! Verifying ([`Mint::verify`]) costs a signature check once for the token's exact bytes. Afterwards a cache entry holds
+//! who the [`Caller`] is and the Grant's liveness flag (D14); what may change by the second is asked each time: has it
+//! expired, is it for this Resource, does its Grant live. When the flag trips, the Grant is read again. Whatever was
+//! refused for its bytes alone is remembered for a few seconds, so that one bad token sent a thousand times costs one
+//! signature check.
+//!
+//! Signing keys ([`keys`]) lie in the store, sealed, one record per algorithm: replicas that start together agree on
+//! them by one `insert`, and a later change of stage (next, current, retired) is one swap.
+//!
+//! **Neighbours.** Leans on `store`, `crypto` and `domain`. `oauth` mints and publishes, `proxy` verifies; those two
+//! never meet.
+//!
+//! **Nevers.** No HTTP, no challenge, no decision about who gets a Grant. A token, or why exactly it was refused, is
+//! never logged. Only this room makes a [`Caller`].
 
-use std::{sync::Arc, time::Duration};
+mod keys;
+mod mint;
+mod verify;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{Keyring, Random},
+    crypto::{Keyring, Random, jwt::BadKey},
     domain::{ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret},
     store::{Store, Unavailable},
 };
@@ -32,7 +58,7 @@ pub enum Algorithm {
     EdDsa,
     /// RSA 2048.
     Rs256,
-    /// HMAC with a secret shared with the MCP server; nothing is published.
+    /// HMAC with a secret shared with the MCP server, of at least 32 bytes; nothing is published.
     Hs256(Secret<Vec<u8>>),
 }
 
@@ -48,6 +74,56 @@ pub enum IdentityClaim {
     /// `groups`.
     Groups,
 }
+
+/// The claims of an access token (RFC 9068 §2.2), as they are signed and as they are read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AccessClaims<'a> {
+    /// Our issuer.
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    /// The Subject.
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    /// The Resource: one string. A list, even of one, is refused, so that no foreign audience can ride along (S5).
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    /// The MCP client.
+    #[serde(borrow)]
+    client_id: Cow<'a, str>,
+    /// What it permits, space-separated.
+    #[serde(borrow)]
+    scope: Cow<'a, str>,
+    /// Seconds since the epoch.
+    iat: u64,
+    /// Seconds since the epoch.
+    exp: u64,
+    /// Never set by us; honoured if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    /// Unique.
+    #[serde(borrow)]
+    jti: Cow<'a, str>,
+    /// When the person agreed.
+    auth_time: u64,
+    /// The Grant.
+    gid: GrantId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preferred_username: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Cow<'a, [String]>>,
+    /// The provider's access token as a JWE (D4); left out where it would burst a header line (TOK-5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upstream_token: Option<String>,
+}
+
+/// RFC 9068 §2.1. Keeps our ID tokens, state and whatever else a key might sign from being taken for access tokens.
+const TYP: &str = "at+jwt";
 
 /// A fresh access token.
 #[derive(Debug)]
@@ -74,7 +150,7 @@ pub struct Caller {
     pub resource: ResourceUri,
     /// When the token ends.
     pub expires: Instant,
-    /// The provider's access token, opened.
+    /// The provider's access token.
     pub upstream_token: Secret<String>,
 }
 
@@ -101,7 +177,7 @@ pub enum Refused {
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintFailed {
-    /// The upstream token ends before a new token would live.
+    /// The upstream token (or the Grant) ends before a new token would live.
     #[error("the upstream token has expired")]
     UpstreamExpired,
     /// Signing or encryption failed.
@@ -109,31 +185,54 @@ pub enum MintFailed {
     Crypto(String),
 }
 
+/// The mint could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFailed {
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] Unavailable),
+    /// A key could not be made or read.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+}
+
 /// Makes and verifies access tokens. Cheap to clone.
 #[derive(Clone)]
-pub struct Mint {}
+pub struct Mint(Arc<Parts>);
+
+struct Parts {
+    settings: Settings,
+    keys: keys::SigningKeys,
+    seen: verify::Seen,
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
 
 impl Mint {
     /// Opens the mint: signing keys are read from the store, or made and kept there (sealed).
     ///
     /// # Errors
-    /// [`Unavailable`] when the store does not answer.
+    /// [`OpenFailed`] when the store does not answer or an HS256 secret is too short.
     pub async fn open(
-        _settings: Settings,
-        _store: Store,
-        _keyring: Arc<Keyring>,
-        _clock: Arc<dyn Clock>,
-        _random: Arc<dyn Random>,
-    ) -> Result<Self, Unavailable> {
-        todo!()
+        settings: Settings,
+        store: Store,
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenFailed> {
+        let keys = keys::SigningKeys::open(&settings.algorithm, &store, &*clock, &*random).await?;
+        let seen = verify::Seen::new();
+        Ok(Self(Arc::new(Parts { settings, keys, seen, store, keyring, clock, random })))
     }
 
-    /// An access token that rests on `grant`, for its one Resource, with `scope` (within the Grant's).
+    /// An access token that rests on `grant`, for its one Resource, with `scope` (what exceeds the Grant's is left out).
     ///
     /// # Errors
     /// [`MintFailed`].
-    pub fn mint(&self, _grant: &Grant, _scope: &Scope) -> Result<Minted, MintFailed> {
-        todo!()
+    pub fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
+        self.0.mint(grant, scope)
     }
 
     /// Verifies a token for one Resource: signature once (cached by the token's exact bytes), and each time `exp`,
@@ -141,19 +240,19 @@ impl Mint {
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn verify(&self, _token: &str, _resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
-        todo!()
+    pub async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
+        self.0.verify(token, resource).await
     }
 
     /// The published keys (RFC 7517), JSON. Empty `keys` under HS256.
     #[must_use]
     pub fn jwks(&self) -> Bytes {
-        todo!()
+        self.0.keys.jwks()
     }
 
     /// JWS names for metadata (`ES256`).
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
-        todo!()
+        self.0.keys.current().alg().as_str()
     }
 }

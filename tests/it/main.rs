@@ -1,5 +1,7 @@
 //! The one integration-test binary; a module for each room of the house.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod attacks;
 mod cli;
 mod config;

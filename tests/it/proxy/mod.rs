@@ -1,1 +1,6 @@
 //! Tests of `proxy`.
+
+mod challenge;
+mod gatehouse;
+mod headers;
+mod streams;

@@ -128,7 +128,7 @@ fn the_child_works_until_it_is_killed() {
 async fn work(store: &vestibule::store::Store, id: &str, counter: &str, n: u64) {
     assert!(store.insert(&Note::new(id, "acknowledged")).await.unwrap());
     say(&format!("inserted {id}"));
-    if n % 3 != 0 {
+    if !n.is_multiple_of(3) {
         say(&format!("taking {id}"));
         assert!(store.take::<Note>(id).await.unwrap().is_some());
         say(&format!("taken {id}"));

@@ -1,1 +1,6 @@
 //! Tests of `token`.
+
+mod keys;
+mod kit;
+mod mint;
+mod verify;

@@ -1,7 +1,9 @@
 //! The test kit: fakes, actors, clocks.
 
 pub(crate) mod clock;
+pub(crate) mod mcp;
 mod rooms;
 
 pub(crate) use clock::ManualClock;
+pub(crate) use mcp::FakeMcp;
 pub(crate) use rooms::{keyring, keyring_of, master_key, random};
