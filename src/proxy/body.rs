@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -48,30 +48,33 @@ impl Body {
     }
 
     /// The target's stream. It fails when nothing came for `idle`, and ends quietly at `until`.
-    pub(super) fn stream(incoming: Incoming, idle: Duration, until: Option<Instant>) -> Self {
-        Self(Kind::Stream(Stream {
-            incoming,
-            held: Bytes::new(),
-            more: BytesMut::new(),
-            next: None,
-            has_yielded: false,
-            idle,
-            timers: until.map(|until| Box::new(Timers { idle: None, seen: None, until: Some(Box::pin(sleep(until))) })),
-        }))
+    pub(super) fn stream(mut stream: Stream, idle: Duration, until: Option<Instant>) -> Self {
+        stream.idle = idle;
+        stream.timers = until.map(|until| {
+            let until = Some(Box::pin(tokio::time::sleep_until(until)));
+            Box::new(Timers { idle: None, seen: None, until })
+        });
+        Self(Kind::Stream(stream))
     }
 }
 
-fn sleep(until: Instant) -> Sleep {
-    tokio::time::sleep_until(until)
+/// A connection that has to be driven for a body to come in.
+pub(super) trait Carrier: Send {
+    /// Moves bytes as far as they go, and asks to be woken when there are more.
+    fn drive(&mut self, cx: &mut Context<'_>);
+
+    /// The body is complete: the connection is free for another.
+    fn arrive(&mut self);
 }
 
 /// Passes the target's frames on, several small ones as one.
 ///
 /// Each frame would become a write of its own, which makes bursts of small events many times dearer than they are
-/// (dependencies §8). So a small frame is held until the connection's task has had one turn to hand over the next one:
-/// no timer is involved, and a lone event waits for no more than that turn.
-struct Stream {
+/// (dependencies §8). So a small frame is held while its connection has more at hand: a line of ours is driven on the
+/// spot, the task of another connection gets one turn. No timer is involved, and a lone event waits for no more.
+pub(super) struct Stream {
     incoming: Incoming,
+    carrier: Option<Box<dyn Carrier>>,
     held: Bytes,
     more: BytesMut,
     /// What came behind the held data and is no data: trailers, the end, an error.
@@ -98,11 +101,51 @@ struct Timers {
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
 impl Stream {
+    pub(super) fn new(incoming: Incoming, carrier: Option<Box<dyn Carrier>>) -> Self {
+        Self {
+            incoming,
+            carrier,
+            held: Bytes::new(),
+            more: BytesMut::new(),
+            next: None,
+            has_yielded: false,
+            idle: Duration::MAX,
+            timers: None,
+        }
+    }
+
+    /// The next frame that is here, or comes in by driving the connection.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let incoming = Pin::new(&mut self.incoming);
+        let Some(carrier) = &mut self.carrier else { return http_body::Body::poll_frame(incoming, cx) };
+        // The connection bears the waker: what the other end of its channel learns, it learns in `drive`.
+        let mut deaf = Context::from_waker(Waker::noop());
+        let polled = match http_body::Body::poll_frame(incoming, &mut deaf) {
+            Poll::Pending => {
+                carrier.drive(cx);
+                http_body::Body::poll_frame(Pin::new(&mut self.incoming), &mut deaf)
+            }
+            polled => polled,
+        };
+        if matches!(polled, Poll::Ready(None)) || http_body::Body::is_end_stream(&self.incoming) {
+            carrier.arrive();
+            self.carrier = None;
+        }
+        polled
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
             if let Some(next) = self.next.take() {
                 return match next {
                     Next::Trailers(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                    // What came before the failure is still to be written: the writer flushes where it has to wait.
+                    Next::Failed(error) if !self.has_yielded => {
+                        self.has_yielded = true;
+                        self.next = Some(Next::Failed(error));
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
                     Next::Failed(error) => Poll::Ready(Some(Err(error))),
                     Next::End => {
                         self.next = Some(Next::End);
@@ -110,9 +153,9 @@ impl Stream {
                     }
                 };
             }
-            let next = match Pin::new(&mut self.incoming).poll_frame_of(cx) {
+            let next = match self.poll_incoming(cx) {
                 Poll::Pending if self.is_holding() => {
-                    if self.has_yielded {
+                    if self.has_yielded || self.carrier.is_some() {
                         return self.release();
                     }
                     self.has_yielded = true;
@@ -194,17 +237,6 @@ impl Stream {
             }
         }
         Poll::Pending
-    }
-}
-
-/// `poll_frame` with its long name out of the way.
-trait PollFrame {
-    fn poll_frame_of(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
-}
-
-impl PollFrame for Incoming {
-    fn poll_frame_of(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        http_body::Body::poll_frame(self, cx)
     }
 }
 

@@ -34,9 +34,9 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 pub use body::Body;
 use bytes::Bytes;
 use challenge::Refusal;
-use forward::Road;
+use forward::{Https, Road};
 use headers::Doorplate;
-use http::{Extensions, Method, Request, Response, StatusCode, Version, request::Parts};
+use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::PathAndQuery};
 use route::Route;
 use session::{Named, Sessions};
 
@@ -71,13 +71,13 @@ pub struct Settings {
 }
 
 /// The gate and the road behind it. `B` is the request body that `web` receives.
-pub struct Proxy<B> {
+pub struct Proxy<B: http_body::Body + 'static> {
     /// Longest path first.
-    routes: Box<[Route]>,
+    routes: Box<[(Route, Road<B>)]>,
     doorplate: Doorplate,
     mint: Mint,
     sessions: Sessions,
-    road: Road<B>,
+    header_timeout: Option<Duration>,
     idle_timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -97,16 +97,18 @@ where
         mint: Mint,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let mut routes =
-            resources.iter().map(|resource| Route::new(resource, &settings)).collect::<Result<Vec<_>, _>>()?;
-        routes.sort_by_key(|route| std::cmp::Reverse(route.resource.path.len()));
-        let needs_tls = resources.iter().any(|resource| resource.target.is_https());
+        let https = Https::new(resources.iter().any(|r| r.target.is_https()), settings.extra_ca.as_deref())?;
+        let mut routes = Vec::with_capacity(resources.len());
+        for resource in resources.iter() {
+            routes.push((Route::new(resource, &settings)?, Road::to(&resource.target, &https)?));
+        }
+        routes.sort_by_key(|(route, _)| std::cmp::Reverse(route.resource.path.len()));
         Ok(Self {
             routes: routes.into(),
             doorplate: Doorplate::new(&settings),
             mint,
             sessions: Sessions::new(),
-            road: Road::new(needs_tls, settings.extra_ca.as_deref(), settings.header_timeout)?,
+            header_timeout: settings.header_timeout,
             idle_timeout: settings.idle_timeout,
             clock,
         })
@@ -115,11 +117,11 @@ where
     /// The Resource whose path is a whole-segment prefix of `path` (the longest wins).
     #[must_use]
     pub fn resource_at(&self, path: &str) -> Option<&Arc<Resource>> {
-        self.route_at(path).map(|(route, _)| &route.resource)
+        self.route_at(path).map(|(served, _)| &served.0.resource)
     }
 
-    fn route_at<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
-        self.routes.iter().find_map(|route| Some((route, route.below(path)?)))
+    fn route_at<'a>(&self, path: &'a str) -> Option<(&(Route, Road<B>), &'a str)> {
+        self.routes.iter().find_map(|served| Some((served, served.0.below(path)?)))
     }
 
     /// Gate, then forward. Every outcome is an answer.
@@ -130,12 +132,11 @@ where
         if let Err(refusal) = self.check_door(&request) {
             return Ok(challenge::answer(refusal, None));
         }
-        let (parts, body) = request.into_parts();
-        let Some((route, rest)) = self.route_at(parts.uri.path()) else {
+        let Some(((route, road), rest)) = self.route_at(request.uri().path()) else {
             return Ok(challenge::answer(Refusal::NoResource, None));
         };
-        let aim = route.aim(rest, parts.uri.query());
-        let answer = self.pass(route, aim, parts, body).await;
+        let aim = route.aim(rest, request.uri().query());
+        let answer = self.pass(route, road, aim, request).await;
         Ok(answer.unwrap_or_else(|refusal| challenge::answer(refusal, Some(&route.challenge))))
     }
 
@@ -148,25 +149,29 @@ where
     async fn pass(
         &self,
         route: &Route,
-        aim: Result<http::Uri, Refusal>,
-        mut parts: Parts,
-        body: B,
+        road: &Road<B>,
+        aim: Result<PathAndQuery, Refusal>,
+        request: Request<B>,
     ) -> Result<Response<Body>, Refusal> {
+        let (mut parts, body) = request.into_parts();
         let resource = &*route.resource;
         let token = gate::bearer(&parts.headers, parts.uri.query())?;
         let caller = gate::admit(&self.mint, resource, token).await?;
         let subject = &caller.identity.subject;
         let named = self.sessions.enter(&parts.headers, resource.uri.as_str(), subject).ok_or(Refusal::NoSession)?;
-        parts.uri = aim?;
+        let aim = aim?;
         let peer = parts.extensions.get::<Peer>().copied();
         route.dressing.dress(&mut parts.headers, &caller, peer);
         parts.version = Version::HTTP_11;
         parts.extensions = Extensions::new();
         let (is_get, is_delete) = (parts.method == Method::GET, parts.method == Method::DELETE);
 
-        let answer = self.road.carry(Request::from_parts(parts, body)).await?;
-
-        let (mut head, incoming) = answer.into_parts();
+        let answer = road.carry(Request::from_parts(parts, body), aim);
+        let answer = match self.header_timeout {
+            None => answer.await?,
+            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Refusal::TimedOut)??,
+        };
+        let (mut head, stream) = answer.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
             tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused what was injected");
             return Err(Refusal::UpstreamRefused);
@@ -180,7 +185,7 @@ where
         let is_stream = headers::mark_stream(&mut head.headers);
         head.version = Version::HTTP_11;
         let until = if is_get && is_stream { self.end_of(named, &caller) } else { None };
-        Ok(Response::from_parts(head, Body::stream(incoming, self.idle_timeout, until)))
+        Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, until)))
     }
 
     /// When a standing `GET` stream of a session ends: with the token, for a revoked person must not listen for ever

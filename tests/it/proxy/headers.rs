@@ -12,7 +12,7 @@ async fn s26_behaviour_26_the_target_sees_the_providers_token_and_never_ours() {
         gate.call("/mcp?x=1", &token, &[("dpop", "proof"), ("cookie", "__Host-vestibule-b=secret; theirs=1")]).await;
     assert_eq!(answer.status, StatusCode::OK);
     let seen = gate.mcp.last();
-    assert_eq!(seen.target, "/mcp?x=1");
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/mcp?x=1"));
     assert_eq!(seen.header("authorization"), Some(format!("Bearer {UPSTREAM_TOKEN}").as_str()));
     assert_eq!(seen.header("host"), Some(gate.mcp.address.to_string().as_str()));
     assert_eq!(seen.header("cookie"), Some("theirs=1"));

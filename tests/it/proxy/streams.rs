@@ -142,8 +142,9 @@ async fn wire_5_a_target_that_breaks_off_is_not_made_a_whole_answer() {
     let gate =
         Gatehouse::with(settings(), |all| all[0] = super::gatehouse::resource("/mcp", &target, Vec::new())).await;
     let token = gate.token("ann", "/mcp").await;
-    let answer = gate.send(asking("POST", &token, "")).await;
-    assert!(timeout(SOON, answer.into_body().collect()).await.expect("in time").is_err());
+    let mut body = gate.send(asking("POST", &token, "")).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello", "what did come, came");
+    assert!(timeout(SOON, body.collect()).await.expect("in time").is_err());
 }
 
 #[tokio::test]
