@@ -2,8 +2,10 @@
 
 pub(crate) mod clock;
 pub(crate) mod mcp;
+pub(crate) mod provider;
 mod rooms;
 
 pub(crate) use clock::ManualClock;
 pub(crate) use mcp::FakeMcp;
+pub(crate) use provider::FakeProvider;
 pub(crate) use rooms::{keyring, keyring_of, master_key, random};
