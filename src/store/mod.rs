@@ -36,7 +36,7 @@ pub use backend::{Backend, Key, Life};
 use bytes::Bytes;
 pub use liveness::Liveness;
 use liveness::Watchers;
-pub use open::{OpenError, Settings, open};
+pub use open::{Fsync, OpenError, Settings, SledSettings, open};
 pub use record::{Record, client_id, consent_id};
 
 use crate::{
