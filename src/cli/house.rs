@@ -1,13 +1,42 @@
 //! Settings to rooms to listeners: the house, built in order from the ground.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 
-use crate::{config, crypto::Random, domain::Clock};
+use crate::{
+    config,
+    crypto::{Keyring, Random},
+    domain::{Clock, Resource},
+    oauth::{AuthorizationServer, Parts},
+    proxy::Proxy,
+    store::{self, Store},
+    token::Mint,
+    upstream::{Upstreams, http::Http},
+    web::{self, Door, Readiness},
+};
+
+/// Rest between two sweeps of expired records.
+const SWEEP: Duration = Duration::from_secs(600);
 
 /// A whole deployment, built and not yet open. `serve`, `dev` and tests build the same one.
-pub struct House {}
+pub struct House {
+    store: Store,
+    door: Door,
+    web: web::Settings,
+    line: StartLine,
+}
+
+/// What the start-up line says (operator row 9).
+struct StartLine {
+    public_url: String,
+    key: String,
+    store: &'static str,
+    survives_restart: bool,
+    resources: String,
+    warnings: Vec<String>,
+}
 
 impl House {
     /// Builds every room: keyring, store, mint, upstreams, granting, spending. Nothing listens yet.
@@ -15,11 +44,36 @@ impl House {
     /// # Errors
     /// When the store does not open or TLS cannot start; the text is for the operator.
     pub async fn build(
-        _settings: config::Settings,
-        _clock: Arc<dyn Clock>,
-        _random: Arc<dyn Random>,
+        settings: config::Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
     ) -> anyhow::Result<Self> {
-        todo!()
+        // rustls asks once per process; an error only says that somebody has chosen before us.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let keyring = Arc::new(Keyring::new(settings.secret_key, settings.older_keys));
+        let resources: Arc<[Arc<Resource>]> = settings.resources.into_iter().map(Arc::new).collect();
+        let line = StartLine {
+            public_url: settings.public_url.trimmed().to_owned(),
+            key: keyring.id(),
+            store: store_kind(&settings.store),
+            survives_restart: settings.store != store::Settings::Memory,
+            resources: resources.iter().map(|r| r.uri.as_str()).collect::<Vec<_>>().join(" "),
+            warnings: settings.warnings,
+        };
+        let store = store::open(settings.store, Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&random)).await?;
+        let (mint_store, mint_keys) = (store.clone(), Arc::clone(&keyring));
+        let mint = Mint::open(settings.token, mint_store, mint_keys, Arc::clone(&clock), Arc::clone(&random))
+            .await
+            .context("the signing keys cannot be read from the store")?;
+        let http = Http::new(&settings.http).map_err(|e| anyhow!("the HTTP client cannot start: {e}"))?;
+        let upstreams = Upstreams::new(settings.upstreams, http, Arc::clone(&clock));
+        let proxy = Proxy::new(settings.proxy, Arc::clone(&resources), mint.clone(), Arc::clone(&clock))
+            .map_err(|e| anyhow!("the proxy cannot start: {e}"))?;
+        let parts =
+            Parts { store: store.clone(), mint, upstreams, keyring, clock, random, resources: Arc::clone(&resources) };
+        let oauth = AuthorizationServer::new(settings.oauth, parts);
+        let door = Door { oauth: Arc::new(oauth), proxy: Arc::new(proxy), resources };
+        Ok(Self { store, door, web: settings.web, line })
     }
 
     /// Opens the doors until `stop` resolves, then drains and flushes the store.
@@ -28,10 +82,55 @@ impl House {
     /// When a listener fails or the store cannot be flushed.
     pub async fn serve(
         self,
-        _public: TcpListener,
-        _admin: Option<TcpListener>,
-        _stop: impl Future<Output = ()> + Send + 'static,
+        public: TcpListener,
+        admin: Option<TcpListener>,
+        stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        todo!()
+        let Self { store, door, web, line } = self;
+        line.log(&public, admin.as_ref());
+        let sweeper = tokio::spawn(store::sweep::run(store.clone(), SWEEP));
+        let served = web::serve(web, door, public, admin, readiness(store.clone()), stop).await;
+        sweeper.abort();
+        // Also after a failed listener: what was acknowledged must survive.
+        let flushed = store.flush().await;
+        served.context("a listener failed")?;
+        flushed.context("the store could not be flushed")?;
+        tracing::info!("drained and flushed; goodbye");
+        Ok(())
     }
+}
+
+impl StartLine {
+    fn log(&self, public: &TcpListener, admin: Option<&TcpListener>) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            public_url = self.public_url,
+            listen = address(public),
+            admin = admin.map_or_else(|| "off".to_owned(), address),
+            key = self.key,
+            store = self.store,
+            survives_restart = if self.survives_restart { "yes" } else { "no" },
+            resources = self.resources,
+            "vestibule is open"
+        );
+    }
+}
+
+fn store_kind(settings: &store::Settings) -> &'static str {
+    match settings {
+        store::Settings::Memory => "memory",
+        store::Settings::Sled(_) => "sled",
+    }
+}
+
+/// Ready when the store answers. A provider's outage does not count: those who are logged in need no provider.
+fn readiness(store: Store) -> Readiness {
+    Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move { vec![("store".to_owned(), store.probe().await.map_err(|e| e.to_string()))] })
+    })
 }

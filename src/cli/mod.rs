@@ -1,15 +1,110 @@
-//! The only place that builds the house. (essay follows)
+//! # The desk, and the only place that builds the house
+//!
+//! **Purpose.** Reads the command line, lets [`config`](crate::config) read the rest, and does what was asked: `serve`
+//! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
+//! what it leans on; `secret` and `key` make and show keys; `dev` shows a whole login on one machine.
+//!
+//! **Exit codes.** 0: done. 1: it could not be done (configuration mistakes, all of them; a failed check; a failed
+//! listener). 2: the command line was not understood.
+//!
+//! **Neighbours.** Imports everyone, is imported by `main` alone. `dev` and the tests build the same [`House`] as
+//! `serve`, with other clocks, chance and listeners.
+//!
+//! **Nevers.** No other room names clap. No decision about a request is taken here. What people asked for goes to stdout,
+//! everything else to stderr; a secret is printed only by the two commands whose purpose it is.
 
+mod check;
 pub mod clock;
+mod findings;
 pub mod house;
+mod key;
+mod serve;
+mod sources;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
+use clap::{Parser, Subcommand};
 pub use clock::SystemClock;
 pub use house::House;
+
+use crate::{
+    config,
+    crypto::{MasterKey, Os, Random},
+};
+
+#[derive(Parser)]
+#[command(name = "vestibule", version, about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Open the door: run the proxy until SIGTERM or Ctrl-C.
+    Serve(serve::Options),
+    /// Tell every mistake, or what would be built and who said so; probe provider and store.
+    Check(check::Options),
+    /// Make secrets.
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Show keys.
+    #[command(subcommand)]
+    Key(Key),
+}
+
+#[derive(Subcommand)]
+enum Secret {
+    /// Print a new `secret_key`: 32 random bytes in base64.
+    New,
+}
+
+#[derive(Subcommand)]
+enum Key {
+    /// Print the key by which a backend opens the `upstream_token` inside access tokens, as a JWK.
+    Show(key::Options),
+}
 
 /// Parses the command line and runs the command.
 #[must_use]
 pub fn run() -> ExitCode {
-    todo!()
+    let outcome = match Arguments::parse().command {
+        Command::Serve(options) => wait(serve::run(options)).map(|()| ExitCode::SUCCESS),
+        Command::Check(options) => wait(check::run(options)),
+        Command::Secret(Secret::New) => {
+            let random: Arc<dyn Random> = Arc::new(Os);
+            print(MasterKey::generate(&*random).to_text().expose()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Key(Key::Show(options)) => key::show(&options).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a command that waits for the network.
+fn wait<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
+
+/// To stdout, a line. A reader who has gone (`| head`) is not an error of ours.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// To stderr; when even that is closed there is nobody left to tell.
+fn complain(error: &anyhow::Error) {
+    let text = match error.downcast_ref::<config::Mistakes>() {
+        Some(mistakes) => mistakes.to_string(),
+        None => format!("error: {error:#}\n"),
+    };
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }

@@ -1,0 +1,122 @@
+//! TOML text to the tree. All syntax errors at once; nothing else is judged here.
+
+use std::sync::Arc;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    mistake::Mistake,
+    tree::{Node, Origin, Table, Value},
+};
+
+/// Deeper nesting than any setting has.
+const MAX_DEPTH: usize = 16;
+
+/// Reads `text`. What is sound is returned even beside syntax errors, so that its mistakes are told in the same breath.
+pub(super) fn read(name: &str, text: &str) -> (Table, Vec<Mistake>) {
+    let place = Place { name: name.into(), lines: Lines::of(text) };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mistakes = errors
+        .iter()
+        .map(|error| Mistake {
+            path: String::new(),
+            origin: place.origin(error.span().map_or(0, |span| span.start)),
+            // Only the message: the parser's own picture of the line could show a secret.
+            problem: format!("this is not TOML: {}", error.message()),
+            remedy: "mend the line; strings stand in double quotes, sections in [brackets]".to_owned(),
+        })
+        .collect();
+    (place.table(table.into_inner(), 0), mistakes)
+}
+
+struct Place {
+    name: Arc<str>,
+    lines: Lines,
+}
+
+impl Place {
+    fn origin(&self, offset: usize) -> Origin {
+        Origin::File { name: Arc::clone(&self.name), line: self.lines.at(offset) }
+    }
+
+    fn table(&self, table: DeTable<'_>, depth: usize) -> Table {
+        table
+            .into_iter()
+            .map(|(key, value)| {
+                // The key's line: a value may begin on a later one, but people look for the key.
+                let offset = key.span().start;
+                (key.into_inner().into_owned(), self.node(value.into_inner(), offset, depth + 1))
+            })
+            .collect()
+    }
+
+    fn node(&self, value: DeValue<'_>, offset: usize, depth: usize) -> Node {
+        Node { value: self.value(value, depth), origin: self.origin(offset) }
+    }
+
+    fn value(&self, value: DeValue<'_>, depth: usize) -> Value {
+        if depth > MAX_DEPTH {
+            return Value::Other("something nested too deeply");
+        }
+        match value {
+            DeValue::String(text) => Value::Text(text.into_owned()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Value::Other("a number out of range"), Value::Integer),
+            DeValue::Boolean(yes) => Value::Boolean(yes),
+            DeValue::Float(_) => Value::Other("a number with a fraction"),
+            DeValue::Datetime(_) => Value::Other("a date"),
+            DeValue::Array(items) => Value::Array(
+                items
+                    .into_iter()
+                    .map(|item: Spanned<DeValue<'_>>| {
+                        let offset = item.span().start;
+                        self.node(item.into_inner(), offset, depth + 1)
+                    })
+                    .collect(),
+            ),
+            DeValue::Table(table) => Value::Table(self.table(table, depth)),
+        }
+    }
+}
+
+/// Offsets at which lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Origin, Value, read};
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let (table, mistakes) = read("v.toml", "a = 1\n[[b]]\nc = [\n  \"x\",\n  \"y\",\n]\n[[b]]\n");
+        assert!(mistakes.is_empty());
+        let Value::Array(items) = &table["b"].value else { panic!() };
+        let lines: Vec<_> = items.iter().map(|i| i.origin.to_string()).collect();
+        assert_eq!(lines, ["v.toml:2", "v.toml:7"]);
+        let Value::Table(first) = &items[0].value else { panic!() };
+        assert_eq!(first["c"].origin, Origin::File { name: "v.toml".into(), line: 3 });
+        let Value::Array(inner) = &first["c"].value else { panic!() };
+        assert_eq!(inner[1].origin.to_string(), "v.toml:5");
+    }
+
+    #[test]
+    fn all_syntax_errors_are_told_and_the_rest_is_kept() {
+        let (table, mistakes) = read("v.toml", "a = \nb = 2\nc = nonsense\n");
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert_eq!(mistakes[1].origin.to_string(), "v.toml:3");
+        assert!(matches!(table["b"].value, Value::Integer(2)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Where secrets come from: the file itself, `env:NAME`, `file:/path`.
+
+use std::{fs, io::Read, path::Path};
+
+use super::section::{Desk, Said, shown};
+use crate::domain::Secret;
+
+/// Longer than any secret; keeps a mistaken path (`file:/dev/zero`) from filling memory.
+const LONGEST: u64 = 64 * 1024;
+
+/// Opens the source and shows, masked, which one it was.
+pub(super) fn open(desk: &Desk<'_>, said: Said) -> Option<Secret<String>> {
+    let Said { text, path, origin } = said;
+    let (secret, source) = if let Some(name) = text.strip_prefix("env:") {
+        match desk.environment.get(name) {
+            Some(value) => (Secret::from(value), format!("*** (env:{name})")),
+            None => {
+                let problem = format!("the environment variable {} is not set", shown(name));
+                desk.mistake(&path, &origin, problem, "set it, or point to a file with file:/path");
+                return None;
+            }
+        }
+    } else if let Some(file) = text.strip_prefix("file:") {
+        match read(desk, &path, &desk.folder.join(file)) {
+            Ok(secret) => (secret, format!("*** (file:{file})")),
+            Err(reason) => {
+                let problem = format!("the file {} cannot be read: {reason}", shown(file));
+                desk.mistake(&path, &origin, problem, "write the secret into that file, readable by this user alone");
+                return None;
+            }
+        }
+    } else {
+        (Secret::new(text), "***".to_owned())
+    };
+    if secret.expose().is_empty() {
+        desk.mistake(&path, &origin, "the secret is empty", "write it, or point to it with env:NAME or file:/path");
+        return None;
+    }
+    desk.resolved(path, source, origin);
+    Some(secret)
+}
+
+fn read(desk: &Desk<'_>, setting: &str, path: &Path) -> Result<Secret<String>, String> {
+    let file = fs::File::open(path).map_err(|e| e.to_string())?;
+    let metadata = file.metadata().map_err(|e| e.to_string())?;
+    if metadata.is_dir() {
+        return Err("it is a folder".to_owned());
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o004 != 0 {
+        desk.warn(format!("{setting}: everyone on this machine can read {}; `chmod 600` it", path.display()));
+    }
+    let mut text = String::new();
+    file.take(LONGEST + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if text.len() as u64 > LONGEST {
+        return Err("it is longer than 64 KiB".to_owned());
+    }
+    // Editors and `echo` end a file with a line break that belongs to nobody's secret.
+    let trimmed = text.trim_end_matches(['\r', '\n']).to_owned();
+    zeroize::Zeroize::zeroize(&mut text);
+    Ok(Secret::new(trimmed))
+}

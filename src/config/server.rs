@@ -1,0 +1,337 @@
+//! The house itself: where it listens, its keys, its store, its lives and limits.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use super::{
+    quantity::{duration, size},
+    secret,
+    section::{Said, Section},
+    tree::{Node, Origin, Value},
+};
+use crate::{
+    crypto::MasterKey,
+    domain::{HttpsUrl, uri::LoopbackHosts},
+    oauth::ConsentMode,
+    store::{self, Fsync, SledSettings},
+    telemetry,
+    token::{Algorithm, IdentityClaim},
+};
+
+const NEW_SECRET: &str =
+    "make one with `vestibule secret new`, keep it in a file and write secret_key = \"file:/path\"";
+
+/// The public origin (D9): the issuer, so without a path.
+pub(super) fn public_url(top: &mut Section<'_>, dangerous_allow_http: bool) -> Option<HttpsUrl> {
+    top.required("public_url", "\"https://mcp.example.com\"", |text| {
+        let url = HttpsUrl::parse(text, dangerous_allow_http).map_err(|e| e.to_string())?;
+        match url.as_url() {
+            u if u.query().is_some() => Err("must not hold a query (?…)".to_owned()),
+            u if u.path() != "/" => {
+                Err("must not hold a path; the path of a server goes into [[resource]] path".to_owned())
+            }
+            _ => Ok(url),
+        }
+    })
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an IP address and a port")
+}
+
+/// Where health answers; `"off"` for nowhere.
+pub(super) fn admin_listen(top: &mut Section<'_>) -> Option<Option<SocketAddr>> {
+    let mut admin = top.section("admin");
+    let listen = admin.parsed_or("listen", "127.0.0.1:9090", "\"127.0.0.1:9090\", or \"off\"", |text| match text {
+        "off" => Ok(None),
+        _ => address(text).map(Some),
+    });
+    admin.finish();
+    listen
+}
+
+/// The key that seals and the older ones that still open (D11).
+pub(super) fn secret_key(top: &mut Section<'_>) -> Option<Vec<MasterKey>> {
+    let path = top.at("secret_key");
+    let Some(Node { value, origin }) = top.take("secret_key") else {
+        top.desk.mistake(
+            &path,
+            &Origin::Default,
+            "is missing: without it a restart would log everyone out",
+            NEW_SECRET,
+        );
+        return None;
+    };
+    let texts: Vec<(String, Option<String>, Origin)> = match value {
+        Value::Text(text) if matches!(origin, Origin::Environment(_)) => {
+            text.split(',').map(|part| (path.clone(), Some(part.trim().to_owned()), origin.clone())).collect()
+        }
+        Value::Text(text) => vec![(path.clone(), Some(text), origin.clone())],
+        Value::Array(items) => items
+            .into_iter()
+            .enumerate()
+            .map(|(i, item)| match item.value {
+                Value::Text(text) => (format!("{path}[{i}]"), Some(text), item.origin),
+                _ => (format!("{path}[{i}]"), None, item.origin),
+            })
+            .collect(),
+        _ => vec![(path.clone(), None, origin.clone())],
+    };
+    if texts.is_empty() {
+        top.desk.mistake(&path, &origin, "is an empty list", NEW_SECRET);
+    }
+    let keys: Vec<Option<MasterKey>> = texts
+        .into_iter()
+        .map(|(path, text, origin)| {
+            let Some(text) = text else {
+                top.desk.mistake(&path, &origin, "expected a string", NEW_SECRET);
+                return None;
+            };
+            let secret = secret::open(top.desk, Said { text, path: path.clone(), origin: origin.clone() })?;
+            match MasterKey::parse(secret.expose().trim()) {
+                Ok(key) => Some(key),
+                Err(error) => {
+                    top.desk.mistake(&path, &origin, error.to_string(), NEW_SECRET);
+                    None
+                }
+            }
+        })
+        .collect();
+    keys.into_iter().collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
+}
+
+/// `[store]`.
+pub(super) fn store(top: &mut Section<'_>) -> Option<store::Settings> {
+    let mut section = top.section("store");
+    let kind = section.parsed_or("kind", "sled", "\"sled\"", |text| match text {
+        "sled" | "memory" => Ok(text.to_owned()),
+        _ => Err("expected sled (one process, one folder) or memory (forgets everything)"),
+    });
+    let folder = section.desk.folder.clone();
+    let settings = if kind.as_deref() == Some("memory") {
+        section
+            .desk
+            .warn("store.kind = \"memory\": a restart logs everyone out; use \"sled\" outside of tests".to_owned());
+        Some(store::Settings::Memory)
+    } else {
+        let path = section.parsed_or("path", "/var/lib/vestibule", "\"/var/lib/vestibule\"", |text| match text {
+            "" => Err("must not be empty"),
+            path => Ok(folder.join(path)),
+        });
+        let fsync = section.parsed_or("fsync", "system", "\"system\", or \"always\"", |text| match text {
+            "system" => Ok(Fsync::System),
+            "always" => Ok(Fsync::Always),
+            _ => Err("expected system (survives kill -9) or always (survives a power cut)"),
+        });
+        let cache = section.parsed_or("cache", "64MiB", "\"64MiB\"", size);
+        sled(path, fsync, cache)
+    };
+    section.finish();
+    kind.and(settings)
+}
+
+fn sled(path: Option<std::path::PathBuf>, fsync: Option<Fsync>, cache: Option<u64>) -> Option<store::Settings> {
+    Some(store::Settings::Sled(SledSettings { fsync: fsync?, cache: cache?, ..SledSettings::at(path?) }))
+}
+
+/// `[tokens]`.
+pub(super) struct Tokens {
+    pub(super) algorithm: Algorithm,
+    pub(super) access_life: Duration,
+    pub(super) code_life: Duration,
+    pub(super) grant_life: Duration,
+    pub(super) claims: Vec<IdentityClaim>,
+}
+
+pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
+    let mut section = top.section("tokens");
+    let algorithm = algorithm(&mut section);
+    let access_life = section.parsed_or("access_life", "1h", "\"1h\"", duration("1m", "24h"));
+    // RFC 6749 §4.1.2: at most ten minutes.
+    let code_life = section.parsed_or("code_life", "60s", "\"60s\"", duration("5s", "10m"));
+    let grant_life = section.parsed_or("grant_life", "30d", "\"30d\"", duration("1m", "365d"));
+    let claims = section.each("claims", r#"["email", "name"]"#, |text| match text {
+        "email" => Ok(IdentityClaim::Email),
+        "name" => Ok(IdentityClaim::Name),
+        "username" | "preferred_username" => Ok(IdentityClaim::Username),
+        "groups" => Ok(IdentityClaim::Groups),
+        _ => Err("expected email, name, username or groups"),
+    });
+    section.finish();
+    Some(Tokens {
+        algorithm: algorithm?,
+        access_life: access_life?,
+        code_life: code_life?,
+        grant_life: grant_life?,
+        claims,
+    })
+}
+
+fn algorithm(section: &mut Section<'_>) -> Option<Algorithm> {
+    let name = section.parsed_or("algorithm", "ES256", "\"ES256\"", |text| match text {
+        "ES256" | "EdDSA" | "RS256" | "HS256" => Ok(text.to_owned()),
+        _ => Err("expected ES256, EdDSA, RS256 or HS256"),
+    })?;
+    let (path, place) = (section.at("shared_secret"), section.place("shared_secret"));
+    if name != "HS256" && section.has("shared_secret") {
+        section.wrong("shared_secret", "only HS256 has one", "take it out, or write algorithm = \"HS256\"");
+    }
+    if name == "HS256" && !section.has("shared_secret") {
+        section.wrong("shared_secret", "is missing for HS256", "write shared_secret = \"env:NAME\", or \"file:/path\"");
+    }
+    let shared = section.secret("shared_secret");
+    match name.as_str() {
+        "ES256" => Some(Algorithm::Es256),
+        "EdDSA" => Some(Algorithm::EdDsa),
+        "RS256" => Some(Algorithm::Rs256),
+        _ => {
+            let shared = shared?;
+            // RFC 7518 §3.2: at least as long as the hash.
+            if shared.expose().len() < 32 {
+                section.desk.mistake(&path, &place, "is shorter than 32 bytes", "make one with `vestibule secret new`");
+                return None;
+            }
+            Some(Algorithm::Hs256(crate::domain::Secret::new(shared.expose().clone().into_bytes())))
+        }
+    }
+}
+
+/// `[consent]` and `[register]`.
+pub(super) struct Asking {
+    pub(super) mode: ConsentMode,
+    pub(super) life: Duration,
+    pub(super) registration: bool,
+    pub(super) loopback_hosts: LoopbackHosts,
+}
+
+pub(super) fn asking(top: &mut Section<'_>) -> Option<Asking> {
+    let mut consent = top.section("consent");
+    let mode = consent.parsed_or("mode", "remember", "\"remember\", or \"always\"", |text| match text {
+        "remember" => Ok(ConsentMode::Remember),
+        "always" => Ok(ConsentMode::Always),
+        "dangerous_off" => Ok(ConsentMode::Off),
+        "off" => Err("without consent any website can log people in unseen; spell it \"dangerous_off\" if you must"),
+        _ => Err("expected remember, always or dangerous_off"),
+    });
+    if mode == Some(ConsentMode::Off) {
+        let text = "consent.mode = \"dangerous_off\": a malicious client gets a code from whoever is logged in at the provider";
+        consent.desk.warn(text.to_owned());
+    }
+    let life = consent.parsed_or("life", "90d", "\"90d\"", duration("1m", "365d"));
+    consent.finish();
+    let mut register = top.section("register");
+    let registration = register.yes_or("enabled", true);
+    let loopback_hosts =
+        register.parsed_or("loopback_hosts", "alike", "\"alike\", or \"distinct\"", |text| match text {
+            "alike" => Ok(LoopbackHosts::Alike),
+            "distinct" => Ok(LoopbackHosts::Distinct),
+            _ => Err("expected alike (localhost, 127.0.0.1 and [::1] stand for one another) or distinct"),
+        });
+    register.finish();
+    Some(Asking { mode: mode?, life: life?, registration, loopback_hosts: loopback_hosts? })
+}
+
+/// `[limits]`.
+pub(super) struct Limits {
+    pub(super) requests_per_minute: u32,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) login_life: Duration,
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) idle_timeout: Duration,
+    pub(super) drain: Duration,
+    pub(super) provider_timeout: Duration,
+}
+
+pub(super) fn limits(top: &mut Section<'_>) -> Option<Limits> {
+    let mut section = top.section("limits");
+    let requests_per_minute = section.number_or("requests_per_minute", 600, 1..=1_000_000);
+    let trusted_proxies = section.each("trusted_proxies", r#"["10.0.0.0/8"]"#, network);
+    if trusted_proxies.iter().any(|network| network.ends_with("/0")) {
+        let text = "limits.trusted_proxies admits everyone: any client can then choose the address it is counted under";
+        section.desk.warn(text.to_owned());
+    }
+    let login_life = section.parsed_or("login_life", "10m", "\"10m\"", duration("1m", "1h"));
+    let header_timeout = section.parsed("header_timeout", "\"300s\"", duration("1s", "1d"));
+    let idle_timeout = section.parsed_or("idle_timeout", "1h", "\"1h\"", duration("1s", "30d"));
+    let drain = section.parsed_or("drain", "30s", "\"30s\"", duration("0s", "1h"));
+    // Behaviour 21: `/token` answers within 10 s, so the provider has less.
+    let provider_timeout = section.parsed_or("provider_timeout", "8s", "\"8s\"", duration("1s", "8s"));
+    section.finish();
+    Some(Limits {
+        requests_per_minute,
+        trusted_proxies,
+        login_life: login_life?,
+        header_timeout,
+        idle_timeout: idle_timeout?,
+        drain: drain?,
+        provider_timeout: provider_timeout?,
+    })
+}
+
+/// An address or a CIDR network.
+fn network(text: &str) -> Result<String, &'static str> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: std::net::IpAddr = address.parse().map_err(|_| "expected an address such as 10.0.0.0/8")?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match bits.map(str::parse::<u8>) {
+        None => Ok(text.to_owned()),
+        Some(Ok(bits)) if bits <= most => Ok(text.to_owned()),
+        Some(_) => Err("the number of bits does not fit the address"),
+    }
+}
+
+/// `[telemetry]`.
+pub(super) fn telemetry(top: &mut Section<'_>) -> Option<telemetry::Settings> {
+    let mut section = top.section("telemetry");
+    let log = section.parsed_or("log", "info", "\"info\", or \"vestibule=debug,info\"", |text| {
+        telemetry::check(text).map(|()| text.to_owned())
+    });
+    let format = section.parsed_or("format", "json", "\"json\", or \"text\"", |text| match text {
+        "json" => Ok(telemetry::Format::Json),
+        "text" => Ok(telemetry::Format::Text),
+        _ => Err("expected json or text"),
+    });
+    section.finish();
+    Some(telemetry::Settings { log: log?, format: format? })
+}
+
+/// `hosts`: further names under which the door is known (S23).
+pub(super) fn hosts(top: &mut Section<'_>) -> Vec<String> {
+    top.each("hosts", r#"["mcp.internal:8080"]"#, |text| match text.parse::<http::uri::Authority>() {
+        Ok(host) if !text.contains('@') && !text.contains('*') => Ok(host.as_str().to_ascii_lowercase()),
+        _ => Err("expected host, or host:port"),
+    })
+}
+
+/// `origins`: browsers' origins that may call the MCP servers, beside our own.
+pub(super) fn origins(top: &mut Section<'_>) -> Vec<String> {
+    top.each("origins", r#"["https://app.example.com"]"#, |text| {
+        if text == "*" {
+            return Ok(text.to_owned());
+        }
+        match url::Url::parse(text) {
+            Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/') => {
+                Ok(url.origin().ascii_serialization())
+            }
+            _ => Err("expected an origin such as https://app.example.com, or \"*\""),
+        }
+    })
+}
+
+/// `extra_ca`: PEM of further certificate authorities.
+pub(super) fn extra_ca(top: &mut Section<'_>) -> Option<Vec<u8>> {
+    let folder = top.desk.folder.clone();
+    top.parsed("extra_ca", "\"/etc/ssl/our-ca.pem\"", |text| {
+        let path = folder.join(text);
+        let size = fs::metadata(&path).map_err(|e| e.to_string())?.len();
+        if size > 4 << 20 {
+            return Err("is larger than 4 MiB".to_owned());
+        }
+        let pem = fs::read(path).map_err(|e| e.to_string())?;
+        let marker = b"-----BEGIN CERTIFICATE-----";
+        if pem.windows(marker.len()).any(|w| w == marker) {
+            Ok(pem)
+        } else {
+            Err("holds no PEM certificate".to_owned())
+        }
+    })
+}
