@@ -169,9 +169,9 @@ impl<'a> Permission<'a> {
             "offline_access" => "Stay connected while you are away",
             "openid" | "profile" => "Know who you are",
             "email" => "Know your e-mail address",
-            _ if token.ends_with("read") => "Read through this server in your name",
-            _ if token.ends_with("write") => "Change things through this server in your name",
-            _ => "Use this server's tools and data in your name",
+            _ if token.ends_with("read") => "Read in your name",
+            _ if token.ends_with("write") => "Change things in your name",
+            _ => "Use its tools and data in your name",
         };
         Self { words, token }
     }
@@ -179,14 +179,12 @@ impl<'a> Permission<'a> {
     /// A scope of the provider.
     fn at_provider(token: &'a str) -> Self {
         let words = match token {
-            "repo" => "This server may read and change your repositories, private ones too",
-            "public_repo" => "This server may read and change your public repositories",
-            "read:org" => "This server may see your organisations and teams",
-            "gist" => "This server may write gists",
-            _ if token.ends_with("readonly") || token.contains("read:") || token.contains(".Read") => {
-                "This server may read for you"
-            }
-            _ => "This server may act for you",
+            "repo" => "Read and change your repositories, private ones too",
+            "public_repo" => "Read and change your public repositories",
+            "read:org" => "See your organisations and teams",
+            "gist" => "Read and write your gists",
+            _ if token.ends_with("readonly") || token.contains("read:") || token.contains(".Read") => "Read for you",
+            _ => "Act for you",
         };
         Self { words, token }
     }
@@ -308,7 +306,7 @@ pub(crate) const RESETS: [Reset; 7] = [
     },
     Reset { name: "Codex", steps: "In a terminal:", command: "codex mcp logout NAME\ncodex mcp login NAME" },
     Reset {
-        name: "mcp-remote (inside Claude Desktop and others)",
+        name: "mcp-remote, as used in Claude Desktop",
         steps: "Delete what it remembers, then restart the app that runs it:",
         command: "rm -rf ~/.mcp-auth",
     },

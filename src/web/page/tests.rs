@@ -152,7 +152,7 @@ async fn con_3_the_consent_page_says_who_where_and_what() {
         "<code>notes:read</code>",
         "<code>notes:write</code>",
         "<code>https://mcp.example.com/notes</code>",
-        "you log in with GitHub",
+        "you log in with GitHub, which lets this server",
         "<code>repo</code>",
         "<code>read:org</code>",
         "<form method=\"post\" action=\"/consent\">",
