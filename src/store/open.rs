@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Backend, Store, Unavailable, memory::Memory, sled::Sled};
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Key, Record, Store, Unavailable, memory::Memory, sled::Sled};
 use crate::{
     crypto::{Keyring, Random},
-    domain::Clock,
+    domain::{Clock, Instant},
 };
 
 /// `[store]`.
@@ -86,6 +88,12 @@ pub enum OpenError {
         /// What the database said.
         cause: String,
     },
+    /// Sealed under a key that is not in the ring. To go on would log everyone out without a word.
+    #[error(
+        "the store was sealed under another secret_key; add the former key to the older ones (or mend the current \
+         one), or begin anew with an empty store"
+    )]
+    OtherKey,
     /// It opened and then failed.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -105,5 +113,34 @@ pub async fn open(
         Settings::Memory => Arc::new(Memory::new()),
         Settings::Sled(settings) => Arc::new(Sled::open(settings).await?),
     };
-    Ok(Store::new(backend, keyring, clock, random))
+    let store = Store::new(backend, keyring, clock, random);
+    recognise(&store).await?;
+    Ok(store)
+}
+
+/// `house/mark`: says by opening that the ring is the right one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {}
+
+impl Record for Mark {
+    const KIND: &'static str = "house";
+    const PURPOSE: &'static str = "store/house";
+
+    fn id(&self) -> String {
+        "mark".to_owned()
+    }
+
+    fn expires(&self) -> Instant {
+        Instant::from_millis(u64::MAX)
+    }
+}
+
+/// Refuses a store that another ring sealed; leaves a mark under the current key in one that is new or rotated.
+async fn recognise(store: &Store) -> Result<(), OpenError> {
+    let mark = Mark {};
+    let is_marked = store.0.backend.get(&Key::new(Mark::KIND, &mark.id())).await?.is_some();
+    if is_marked && store.get::<Mark>(&mark.id()).await?.is_none() {
+        return Err(OpenError::OtherKey);
+    }
+    Ok(store.put(&mark).await?)
 }

@@ -65,7 +65,9 @@ pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) clock: Arc<ManualClock>,
-    _folder: Option<tempfile::TempDir>,
+    /// Goes when the fixture goes.
+    #[expect(dead_code, reason = "held for its drop")]
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
@@ -81,7 +83,7 @@ impl Fixture {
     fn over(backend: Arc<dyn Backend>, folder: Option<tempfile::TempDir>) -> Self {
         let clock = ManualClock::new();
         let store = Store::new(backend.clone(), world::keyring(), clock.clone(), world::random());
-        Self { store, backend, clock, _folder: folder }
+        Self { store, backend, clock, folder }
     }
 
     /// Turns the clock past the life of every [`Note::new`].

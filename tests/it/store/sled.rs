@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use vestibule::store::{
-    self, OpenError, Settings,
-    sled::{Fsync, Sled, SledSettings},
+use vestibule::{
+    crypto::Keyring,
+    store::{
+        self, OpenError, Settings,
+        sled::{Fsync, Sled, SledSettings},
+    },
 };
 
 use super::fixture::{Memo, Note, store_at};
@@ -81,6 +84,23 @@ async fn every_setting_opens() {
         assert!(store.take::<Note>("a").await.unwrap().is_some());
         store.flush().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_store_of_another_key_is_refused_and_a_rotated_key_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async |keyring: Keyring| {
+        let settings = Settings::Sled(impatient(folder.path()));
+        store::open(settings, Arc::new(keyring), ManualClock::new(), world::random()).await
+    };
+    let (old, new) = (|| world::master_key(1), || world::master_key(2));
+    open(Keyring::new(old(), vec![])).await.unwrap().insert(&Note::new("a", "one")).await.unwrap();
+    let error = open(Keyring::new(new(), vec![])).await.err().unwrap();
+    assert!(matches!(error, OpenError::OtherKey), "{error}");
+    let rotated = open(Keyring::new(new(), vec![old()])).await.unwrap();
+    assert!(rotated.get::<Note>("a").await.unwrap().is_some());
+    drop(rotated);
+    open(Keyring::new(new(), vec![])).await.expect("the mark was sealed anew");
 }
 
 /// Best-effort records reach the disk without anyone waiting for them.
