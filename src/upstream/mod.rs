@@ -1,16 +1,49 @@
-//! Speaking to the provider as its client: the second PKCE flow. (essay to be written by the room's builder)
+//! Speaking to the provider as its client: the second PKCE flow.
+//!
+//! **Purpose.** To the identity provider this house is one ordinary app with a client id, a secret and one callback
+//! address. This room knows how to be that app at any provider: where to send the browser (`begin`), how to turn the
+//! code that comes back into tokens and a proven person (`finish`), how to renew the tokens and give them back
+//! (`renew`). Providers differ in facts, not in code: each is one TOML file in `providers/`, read by [`provider`] and
+//! completed by the operator's section through [`Preset::fill`](provider::Preset::fill) (D12). A new quirk is one named
+//! value there, and one `match` here.
+//!
+//! ```text
+//! Settings ─► Upstream ── begin ──► authorize URL ──► (the browser) ──► callback: iss, code
+//!                │  known(): preset ∪ operator ∪ discovery, cached        │
+//!                └─ finish ◄───────────────────────────────────────────────┘
+//!                     exchange ─► answer (made standard) ─► id_token | userinfo ─► identity
+//! ```
+//!
+//! **Neighbours.** `oauth` begins and finishes, `token` renews and revokes. The protocol is `openidconnect`'s and its
+//! core `oauth2`'s; what providers write instead of the standard is straightened in `answer` before they see it. HTTP
+//! is [`http`] alone, which `oauth` also uses for documents that strangers name.
+//!
+//! **Nevers.** Nothing that the MCP client sent goes up: [`Begin`] has no place for its `resource`, `scope` or
+//! `prompt` (D8). Nothing that the provider said goes to a page: errors are our own words, its words are in
+//! `cause`, for the log, and hold no code and no token (S29). No metadata is believed that names another issuer, no ID
+//! token that is not signed by the provider's published key, no e-mail address as a name for a person. No failure is
+//! remembered longer than seconds, and none at start-up matters: everything is fetched at the first need.
 
+mod answer;
+mod begin;
+mod cached;
+mod exchange;
 mod fill;
+mod finish;
 pub mod http;
+mod id_token;
+mod identity;
+mod metadata;
 pub mod presets;
 pub mod provider;
+mod renew;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
+use openidconnect::core::CoreJsonWebKeySet;
 pub use provider::Provider;
-use url::Url;
 
-use crate::domain::{Clock, HttpsUrl, Identity, Secret, UpstreamName, UpstreamTokens};
+use crate::domain::{Clock, HttpsUrl, Secret, UpstreamName};
 
 /// One `[upstream.X]`, checked.
 #[derive(Debug, Clone)]
@@ -78,13 +111,16 @@ pub enum Failed {
 
 /// All configured upstreams by name. Cheap to clone.
 #[derive(Clone)]
-pub struct Upstreams(#[allow(dead_code)] Arc<BTreeMap<UpstreamName, Arc<Upstream>>>);
+pub struct Upstreams(Arc<BTreeMap<UpstreamName, Arc<Upstream>>>);
 
 impl Upstreams {
-    /// One [`Upstream`] for each of the settings, all over one HTTP client.
+    /// One [`Upstream`] for each of the settings, all over one HTTP client. Nothing is fetched yet.
     #[must_use]
-    pub fn new(_settings: Vec<Settings>, _http: http::Http, _clock: Arc<dyn Clock>) -> Self {
-        todo!()
+    pub fn new(settings: Vec<Settings>, http: http::Http, clock: Arc<dyn Clock>) -> Self {
+        let one = |settings: Settings| {
+            (settings.name.clone(), Arc::new(Upstream::new(settings, http.clone(), Arc::clone(&clock))))
+        };
+        Self(Arc::new(settings.into_iter().map(one).collect()))
     }
 
     /// The upstream of that name.
@@ -99,45 +135,41 @@ impl Upstreams {
     }
 }
 
+/// How long metadata and keys count as fresh.
+const FRESH: Duration = Duration::from_secs(3600);
+
+/// The least time between two fetches of the keys for the sake of unknown key names (rule 14).
+const KEY_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long any one operation may take, however many requests it needs: `/token` answers within 10 s (behaviour 21).
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// A [`Provider`] and our credentials there.
-pub struct Upstream {}
+pub struct Upstream {
+    settings: Settings,
+    http: http::Http,
+    clock: Arc<dyn Clock>,
+    known: cached::Cached<metadata::Known>,
+    keys: cached::Cached<CoreJsonWebKeySet>,
+}
 
 impl Upstream {
+    fn new(settings: Settings, http: http::Http, clock: Arc<dyn Clock>) -> Self {
+        let known = cached::Cached::new(FRESH, Arc::clone(&clock));
+        let keys = cached::Cached::new(FRESH, Arc::clone(&clock));
+        Self { settings, http, clock, known, keys }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &UpstreamName {
-        todo!()
+        &self.settings.name
     }
 
     /// What people call it: "GitHub".
     #[must_use]
     pub fn title(&self) -> &str {
-        todo!()
-    }
-
-    /// The URL to which the browser goes.
-    ///
-    /// # Errors
-    /// [`Failed::Unreachable`] when discovery is needed and does not answer; [`Failed::Refused`] when it is wrong.
-    pub async fn begin(&self, _begin: &Begin<'_>) -> Result<Url, Failed> {
-        todo!()
-    }
-
-    /// RFC 9207 / UP-2, also for error answers: whether the `iss` of a callback is this provider's. To be asked before
-    /// anything else in the answer is believed.
-    ///
-    /// # Errors
-    /// [`Failed`].
-    pub async fn check_iss(&self, _iss: Option<&str>) -> Result<(), Failed> {
-        todo!()
-    }
-
-    /// Code to tokens and identity: exchange, ID token verified (UP-4) or userinfo read (UP-5). Checks `iss` first.
-    ///
-    /// # Errors
-    /// [`Failed`].
-    pub async fn finish(&self, _finish: &Finish<'_>) -> Result<(UpstreamTokens, Identity), Failed> {
-        todo!()
+        &self.settings.provider.title
     }
 
     /// Whether the provider's metadata and keys can be had, for `check` and `/readyz`: one line a person can read.
@@ -145,6 +177,38 @@ impl Upstream {
     /// # Errors
     /// [`Failed`].
     pub async fn probe(&self) -> Result<String, Failed> {
-        todo!()
+        self.in_time(async {
+            let known = self.known().await?;
+            let place = known.authorize.host_str().unwrap_or_default();
+            if self.settings.provider.protocol == provider::Protocol::Oidc {
+                let keys = self.key_set(&known).await?.keys().len();
+                return Ok(format!(
+                    "{}: metadata fits its issuer, {keys} signing keys, login at {place}",
+                    self.title()
+                ));
+            }
+            // Plain OAuth publishes nothing; any answer of the token endpoint shows that it is there.
+            let request =
+                ::http::Request::get(known.token.as_str()).header("accept", "application/json").body(Vec::new());
+            let request =
+                request.map_err(|e| metadata::refused("its token endpoint is no address", Some(e.to_string())))?;
+            let status = self.ask(request).await?.status().as_u16();
+            Ok(format!("{}: answers (status {status}), login at {place}", self.title()))
+        })
+        .await
+    }
+
+    /// Our secret there, or nothing.
+    fn secret(&self) -> &str {
+        self.settings.client_secret.as_ref().map_or("", |secret| secret.expose())
+    }
+
+    /// The whole of an operation, bounded. Boxed, because it holds a good deal on its way and callers hold it in turn.
+    async fn in_time<T>(&self, operation: impl Future<Output = Result<T, Failed>> + Send) -> Result<T, Failed> {
+        let operation: Pin<Box<dyn Future<Output = Result<T, Failed>> + Send + '_>> = Box::pin(operation);
+        match tokio::time::timeout(PATIENCE, operation).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failed::Unreachable { cause: format!("nothing complete within {} s", PATIENCE.as_secs()) }),
+        }
     }
 }

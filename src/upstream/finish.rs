@@ -1,0 +1,123 @@
+//! Code to tokens and person (RFC 6749 §4.1.3, OIDC Core §3.1.3).
+
+use oauth2::{AuthorizationCode, PkceCodeVerifier, TokenResponse as _};
+use serde_json::Value;
+
+use super::{
+    Failed, Finish, Upstream, exchange,
+    exchange::Tokens,
+    identity,
+    metadata::{Known, refused},
+    provider::{Pkce, Protocol, Refresh, ScopeAt, Source},
+};
+use crate::domain::{Identity, UpstreamTokens};
+
+impl Upstream {
+    /// Code to tokens and identity: exchange, ID token verified (UP-4) or userinfo read (UP-5). Checks `iss` first.
+    ///
+    /// # Errors
+    /// [`Failed`]; the code is then spent and the person has to begin again.
+    pub async fn finish(&self, finish: &Finish<'_>) -> Result<(UpstreamTokens, Identity), Failed> {
+        self.in_time(async {
+            self.check_iss(finish.iss).await?;
+            let known = self.known().await?;
+            let answer = self.redeem(&known, finish).await?;
+            let identity = self.person(&known, &answer, finish.nonce).await?;
+            let tokens = self.tokens(&answer);
+            if tokens.refresh.is_none() && self.settings.provider.token.refresh != Refresh::Absent {
+                // Rule 17: without one the login ends with this access token, and nobody would know why.
+                tracing::warn!(upstream = %self.name(), "the provider gave no refresh token");
+            }
+            Ok((tokens, identity))
+        })
+        .await
+    }
+
+    async fn redeem(&self, known: &Known, finish: &Finish<'_>) -> Result<Tokens, Failed> {
+        let rules = &self.settings.provider.token;
+        let client = self.client(known);
+        let mut request = client.exchange_code(AuthorizationCode::new(finish.code.to_owned()));
+        if self.settings.provider.pkce == Pkce::S256 {
+            request = request.set_pkce_verifier(PkceCodeVerifier::new(finish.verifier.expose().clone()));
+        }
+        if rules.scope_at == ScopeAt::Always {
+            request = request.add_extra_param("scope", self.scope(&[]));
+        }
+        for (name, value) in &rules.params {
+            request = request.add_extra_param(name, value);
+        }
+        let outcome: exchange::Outcome = request.request_async(&exchange::Wire(self)).await;
+        outcome.map_err(|e| exchange::told(&e, &[finish.code, finish.verifier.expose(), self.secret()]))
+    }
+
+    async fn person(&self, known: &Known, answer: &Tokens, nonce: &str) -> Result<Identity, Failed> {
+        let (name, rules) = (self.name(), &self.settings.provider.identity);
+        let token = answer.access_token().secret();
+        if self.settings.provider.protocol == Protocol::Oauth {
+            let mut info = self.userinfo(known, token).await?;
+            self.fill_email(token, &mut info).await?;
+            return identity::read(rules, name, &[&info]);
+        }
+        let claims = self.verified_claims(known, answer, nonce).await?;
+        if rules.source == Source::IdToken && (known.userinfo.is_none() || !identity::has_gaps(rules, &claims)) {
+            return identity::read(rules, name, &[&claims]);
+        }
+        let info = match self.userinfo(known, token).await {
+            // The ID token says who it is; userinfo only fills gaps (rule 12), and may be closed to our scopes.
+            Err(Failed::Refused { cause, .. }) if rules.source == Source::IdToken => {
+                tracing::warn!(upstream = %name, cause, "userinfo gives nothing");
+                return identity::read(rules, name, &[&claims]);
+            }
+            other => other?,
+        };
+        // OIDC Core §5.3.2: stops an answer about someone else from lending its address to this person.
+        if info.pointer("/sub") != claims.pointer("/sub") {
+            return Err(refused("its userinfo speaks of another person", None));
+        }
+        match rules.source {
+            Source::IdToken => identity::read(rules, name, &[&claims, &info]),
+            Source::Userinfo => identity::read(rules, name, &[&info, &claims]),
+        }
+    }
+
+    async fn userinfo(&self, known: &Known, token: &str) -> Result<Value, Failed> {
+        let url = known.userinfo.as_ref().ok_or_else(|| refused("it has no userinfo endpoint", None))?;
+        self.read_with(url, token).await
+    }
+
+    /// Where the preset names an e-mail list: the primary, verified address of it, which profiles often hide.
+    async fn fill_email(&self, token: &str, info: &mut Value) -> Result<(), Failed> {
+        let Some(url) = &self.settings.provider.endpoints.emails else { return Ok(()) };
+        let rules = &self.settings.provider.identity;
+        let found = match self.read_with(url, token).await {
+            Ok(emails) => identity::primary_email(&emails),
+            // A GitHub App without the permission: the login goes on, with what the profile says, unverified.
+            Err(Failed::Refused { cause, .. }) => {
+                tracing::warn!(upstream = %self.name(), cause, "the e-mail list gives nothing");
+                None
+            }
+            Err(other) => return Err(other),
+        };
+        if let (Some(email), Some(object)) = (found, info.as_object_mut()) {
+            for (pointer, value) in [(&rules.email, Value::String(email)), (&rules.email_verified, Value::Bool(true))] {
+                object.insert(pointer.trim_start_matches('/').to_owned(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// A JSON document readable with the person's fresh access token.
+    async fn read_with(&self, url: &url::Url, token: &str) -> Result<Value, Failed> {
+        const WHAT: &str = "it does not tell who the person is";
+        let request = ::http::Request::get(url.as_str())
+            .header("accept", "application/json")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Vec::new());
+        // The error of a header that cannot be would quote it.
+        let answer = self.ask(request.map_err(|_| refused(WHAT, None))?).await?;
+        if !answer.status().is_success() {
+            return Err(refused(WHAT, Some(format!("{} answered {}", url.path(), answer.status()))));
+        }
+        serde_json::from_slice(answer.body()).map_err(|_| refused(WHAT, Some(format!("{} is not JSON", url.path()))))
+    }
+}
