@@ -15,6 +15,8 @@
 
 mod check;
 pub mod clock;
+#[cfg(feature = "dev")]
+mod dev;
 mod findings;
 pub mod house;
 mod key;
@@ -47,6 +49,9 @@ struct Arguments {
 enum Command {
     /// Open the door: run the proxy until SIGTERM or Ctrl-C.
     Serve(serve::Options),
+    /// See a whole login on this machine: provider, MCP server and house on loopback. Not for production.
+    #[cfg(feature = "dev")]
+    Dev(dev::Options),
     /// Tell every mistake, or what would be built and who said so; probe provider and store.
     Check(check::Options),
     /// Make secrets.
@@ -74,6 +79,8 @@ enum Key {
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => wait(serve::run(options)).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "dev")]
+        Command::Dev(options) => wait(dev::run(options)).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => wait(check::run(options)),
         Command::Secret(Secret::New) => {
             let random: Arc<dyn Random> = Arc::new(Os);
