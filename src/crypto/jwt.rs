@@ -4,6 +4,7 @@
 //! we hold under this very pair is tried. So neither `none`, nor a public key taken for an HMAC secret, nor an unknown
 //! `crit` gets as far as a signature check (S35; RFC 8725 §3.1).
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use josekit::{
     JoseError, Value,
@@ -18,7 +19,6 @@ use sha2::Sha256;
 
 use super::{ResourceKey, keyring::Broken};
 use crate::domain::Secret;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub enum Unverified {
     #[error("the signature does not match")]
     Signature,
 }
+
+type Pair = (Box<dyn JwsSigner>, Box<dyn JwsVerifier>);
 
 /// A key that signs access tokens, with its name and its one algorithm.
 pub struct SigningKey {
@@ -134,7 +136,7 @@ impl SigningKey {
     fn from_jwk(private: Jwk) -> Result<Self, BadKey> {
         let kid = private.key_id().ok_or(BadKey("no kid"))?.to_owned();
         let alg = private.algorithm().and_then(Alg::parse).ok_or(BadKey("no algorithm of ours"))?;
-        let pair = || -> Result<(Box<dyn JwsSigner>, Box<dyn JwsVerifier>), JoseError> {
+        let pair = || -> Result<Pair, JoseError> {
             Ok(match alg {
                 Alg::Es256 => (
                     Box::new(jws::ES256.signer_from_jwk(&private)?),

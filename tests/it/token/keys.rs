@@ -6,7 +6,7 @@ use vestibule::{
     token::{Algorithm, Mint, OpenFailed},
 };
 
-use super::kit::{Bench, grant, hs256, resource, settings};
+use super::kit::{Bench, hs256, resource, settings};
 use crate::world::{keyring, random};
 
 fn kids(mint: &Mint) -> Vec<String> {
