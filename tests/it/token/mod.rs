@@ -1,5 +1,6 @@
 //! Tests of `token`.
 
+mod backend;
 mod keys;
 mod kit;
 mod mint;
