@@ -1,1 +1,8 @@
-//! Tests of `web`.
+//! The door: what goes out for what comes in, over real rooms behind it.
+
+mod discovery;
+mod doorway;
+mod login;
+mod machines;
+mod resources;
+mod sockets;
