@@ -127,6 +127,8 @@ fn routes(house: &Arc<House>) -> Router {
         .route("/.well-known/openid-configuration/{*path}", get(oauth::metadata_at))
         .route("/.well-known/{*rest}", any(oauth::unknown_document))
         .route("/jwks", get(oauth::jwks))
+        // Before the layer: CORS covers a 405 too, and preflights are a method that no route knows.
+        .method_not_allowed_fallback(oauth::wrong_method)
         .layer(from_fn(readable_everywhere));
 
     // For people. No CORS here, ever (AZ-11): a script of another page has no business with a login.
@@ -137,13 +139,10 @@ fn routes(house: &Arc<House>) -> Router {
         .layer(limited)
         .route("/", get(oauth::landing))
         .route("/icon.svg", get(oauth::icon))
-        .route("/favicon.ico", get(oauth::icon));
+        .route("/favicon.ico", get(oauth::icon))
+        .method_not_allowed_fallback(oauth::wrong_method);
 
-    programs
-        .merge(people)
-        .method_not_allowed_fallback(oauth::wrong_method)
-        .fallback(oauth::nothing_here)
-        .with_state(Arc::clone(house))
+    programs.merge(people).fallback(oauth::nothing_here).with_state(Arc::clone(house))
 }
 
 /// The route that an own path belongs to, for logs; `None` for what may be a Resource's. Cheap, because the road to the

@@ -64,7 +64,7 @@ async fn a_resource_at_the_root_lives_beside_our_own_addresses() {
     assert_eq!(door.send(call("/anything")).await.status, StatusCode::UNAUTHORIZED);
     assert!(door.send(browse("/")).await.is_page());
     assert_eq!(door.get("/jwks").await.status, StatusCode::OK);
-    assert_eq!(door.send(call("/register")).await.error(), "invalid_client_metadata");
+    assert_eq!(door.send(call("/register")).await.error(), "invalid_redirect_uri");
     assert_eq!(door.get("/.well-known/oauth-protected-resource").await.json()["resource"], "https://mcp.example.com");
     assert_eq!(door.get("/.well-known/oauth-authorization-server").await.status, StatusCode::OK);
 }
