@@ -12,7 +12,7 @@
 //! refused for its bytes alone is remembered for a few seconds, so that one bad token sent a thousand times costs one
 //! signature check.
 //!
-//! Signing keys ([`keys`]) lie in the store, sealed, one record per algorithm: replicas that start together agree on
+//! Signing keys (`keys`) lie in the store, sealed, one record per algorithm: replicas that start together agree on
 //! them by one `insert`, and a later change of stage (next, current, retired) is one swap.
 //!
 //! **Neighbours.** Leans on `store`, `crypto` and `domain`. `oauth` mints and publishes, `proxy` verifies; those two
