@@ -51,12 +51,12 @@ def children(pid):
     return [int(p) for p in open(f"/proc/{pid}/task/{pid}/children").read().split()]
 
 
-def wait_for(port, path="/", timeout=15.0):
+def wait_for(port, path="/", process=None):
     """Seconds until something answers HTTP there."""
     start = time.perf_counter()
-    while time.perf_counter() - start < timeout:
+    while time.perf_counter() - start < 15 and not (process and process.poll() is not None):
         try:
-            c = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             c.request("GET", path)
             c.getresponse().read()
             return time.perf_counter() - start
@@ -149,6 +149,15 @@ async def main():
     await s.serve_forever()
 asyncio.run(main())
 '''
+
+
+class Feeder:
+    def __init__(self, port):
+        self.process = subprocess.Popen(["taskset", "-c", LOAD_CORE, sys.executable, "-c", STREAMS, str(port), str(EVENTS)])
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
 
 
 # --- load ----------------------------------------------------------------------------------------------------------
@@ -322,6 +331,7 @@ allow = "anyone"
 listen = "127.0.0.1:{self.admin}"
 [limits]
 requests_per_minute = 1000000
+drain = "1s"
 """)
         self.binary, self.log = binary, open(os.path.join(work, "vestibule.log"), "ab")
         self.process = None
@@ -330,14 +340,18 @@ requests_per_minute = 1000000
         """Seconds to the first answer."""
         self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, self.binary, "serve", "--config", self.config],
                                         stdout=self.log, stderr=self.log)
-        return wait_for(self.port, "/.well-known/oauth-authorization-server")
+        return wait_for(self.port, "/.well-known/oauth-authorization-server", self.process)
 
     def pids(self):
         return [self.process.pid]
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
 
 
 def spread(values, digits=1):
@@ -395,7 +409,7 @@ def main():
     try:
         running.append(Nginx(work, "backend", LOAD_CORE, f"""
 server {{ listen 127.0.0.1:{backend} backlog=4096; location / {{ default_type application/json; return 200 '{TOOLS}'; }} }}"""))
-        feeder = subprocess.Popen(["taskset", "-c", LOAD_CORE, sys.executable, "-c", STREAMS, str(streams), str(EVENTS)])
+        running.append(Feeder(streams))
         # A proxy_set_header inside a location would drop the inherited ones, and nginx would redial for each request.
         plain = Nginx(work, "proxy", SERVER_CORE, f"""
 upstream b {{ server 127.0.0.1:{backend}; keepalive 64; keepalive_requests 100000000; }}
@@ -408,7 +422,6 @@ server {{ listen 127.0.0.1:{through} backlog=4096;
         wait_for(backend), wait_for(through, "/mcp")
         report = measure(args, work, Vestibule(os.path.abspath(args.binary), work, backend, streams, provider), plain,
                          through, running)
-        feeder.terminate()
     finally:
         for process in running:
             process.stop()
@@ -420,11 +433,11 @@ server {{ listen 127.0.0.1:{through} backlog=4096;
 
 def measure(args, work, server, plain, through, running):
     starts = []
+    running.append(server)
     for _ in range(7):
         starts.append(server.start() * 1e3)
         server.stop()
     server.start()
-    running.append(server)
     time.sleep(2)
     idle = pss_kib(server.process.pid)
 

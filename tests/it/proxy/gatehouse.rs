@@ -78,26 +78,17 @@ impl Gatehouse {
             resource("/mcp/inner", &format!("http://{}/inner", mcp.address), Vec::new()),
         ];
         change(&mut resources);
-        let clock = ManualClock::new();
-        let store = Store::new(Arc::new(Memory::new()), keyring(), clock.clone(), random());
-        let mint = Mint::open(
-            token::Settings {
-                issuer: ORIGIN.to_owned(),
-                algorithm: token::Algorithm::Es256,
-                life: Duration::from_secs(3600),
-                claims: Vec::new(),
-            },
-            store.clone(),
-            keyring(),
-            clock.clone(),
-            random(),
-        )
-        .await
-        .expect("a mint");
+        let (clock, store, mint) = rooms().await;
         let resources: Arc<[Arc<Resource>]> = resources.into_iter().map(Arc::new).collect();
         let proxy = Arc::new(Proxy::new(settings, resources, mint.clone(), clock.clone()).expect("a proxy"));
         let address = serve(proxy).await;
         Self { address, mcp, clock, store, mint }
+    }
+
+    /// What [`Proxy::new`] says of wrong settings.
+    pub(crate) async fn mistake(settings: Settings) -> String {
+        let (clock, _, mint) = rooms().await;
+        Proxy::<Incoming>::new(settings, Arc::new([]), mint, clock).err().expect("a mistake")
     }
 
     /// An access token of `person` for the Resource at `path`.
@@ -177,6 +168,26 @@ impl Gatehouse {
         stream.read_to_end(&mut answer).await.expect("read");
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+async fn rooms() -> (Arc<ManualClock>, Store, Mint) {
+    let clock = ManualClock::new();
+    let store = Store::new(Arc::new(Memory::new()), keyring(), clock.clone(), random());
+    let mint = Mint::open(
+        token::Settings {
+            issuer: ORIGIN.to_owned(),
+            algorithm: token::Algorithm::Es256,
+            life: Duration::from_secs(3600),
+            claims: Vec::new(),
+        },
+        store.clone(),
+        keyring(),
+        clock.clone(),
+        random(),
+    )
+    .await
+    .expect("a mint");
+    (clock, store, mint)
 }
 
 /// A whole answer.

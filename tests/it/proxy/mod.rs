@@ -3,4 +3,5 @@
 mod challenge;
 mod gatehouse;
 mod headers;
+mod https;
 mod streams;
