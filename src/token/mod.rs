@@ -1,7 +1,7 @@
 //! The mint, shared by granter and spender.
 //!
 //! **Purpose.** One room makes access tokens and one room believes them, so that both readings of the format are side by
-//! side. A token is an RFC 9068 JWT (`typ: at+jwt`) for exactly one Resource ([`AccessClaims`]). It rests on a Grant,
+//! side. A token is an RFC 9068 JWT (`typ: at+jwt`) for exactly one Resource (`AccessClaims`). It rests on a Grant,
 //! named by `gid`, and is worth nothing without it: removing the Grant revokes every token at once. It carries the
 //! provider's access token as a JWE under the Resource's own key, for backends that verify tokens themselves (D4), and
 //! never outlives it (D5).

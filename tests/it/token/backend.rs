@@ -20,6 +20,7 @@ use super::kit::{Bench, ISSUER, grant, resource};
 use crate::world::keyring;
 
 /// A Python that can import jwcrypto, or `None`, aloud.
+#[expect(clippy::print_stderr, reason = "a test that does not run has to say so")]
 fn python() -> Option<PathBuf> {
     let named = std::env::var_os("VESTIBULE_PYTHON").map(PathBuf::from);
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbed/venv/bin/python");
