@@ -129,9 +129,8 @@ impl<'d> Section<'d> {
         let node = self.take(key)?;
         match node.value {
             Value::Text(text) => Some(Said { text, path: self.at(key), origin: node.origin }),
-            other => {
-                let problem = format!("expected a string, found {}", other.shape());
-                self.desk.mistake(&self.at(key), &node.origin, problem, format!("write {key} = {expected}"));
+            _ => {
+                self.unfit(key, &node, expected);
                 None
             }
         }

@@ -19,7 +19,7 @@ use crate::{
         RequestStage, UpstreamName, UpstreamState, UpstreamTokens,
     },
     store::Change,
-    upstream::{Finish, Upstream},
+    upstream::{Failed, Finish, Upstream},
 };
 
 /// The parameters of a callback, each once.
@@ -63,7 +63,7 @@ impl AuthorizationServer {
         };
         // RFC 9207, also for errors: of a foreign issuer nothing is believed, not even that it failed (UP-2).
         if let Err(failed) = upstream.check_iss(returned.iss).await {
-            return provider_failed(failed.into());
+            return not_from_there(failed);
         }
         let request = match self.take(&state, upstream.name(), browser).await {
             Ok(Taken::Won(request)) => request,
@@ -259,7 +259,15 @@ fn other_browser() -> Refusal {
     }
 }
 
-fn provider_failed(error: Error) -> Step {
+/// UP-2: nothing of such an answer is believed or shown. It is the sender's fault, unless we could not look it up.
+fn not_from_there(failed: Failed) -> Step {
+    let error = match failed {
+        Failed::Unreachable { .. } => failed.into(),
+        Failed::Denied | Failed::Refused { .. } => {
+            Error::new(ErrorCode::InvalidRequest, "this answer does not come from the identity provider")
+                .because(failed)
+        }
+    };
     error.log("callback");
     Step::Refuse(Refusal { error, page: RefusalPage::ProviderFailed })
 }

@@ -41,8 +41,7 @@ impl<'a> TokenRequest<'a> {
     fn read(given: Given<'a>) -> Result<Self, Error> {
         match given.first("grant_type") {
             Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
-            Some(_) => Err(Error::new(ErrorCode::UnsupportedGrantType, "grant_type must be authorization_code")),
-            None => Err(Error::new(ErrorCode::InvalidRequest, "grant_type is missing")),
+            _ => Err(Error::new(ErrorCode::UnsupportedGrantType, "grant_type must be authorization_code")),
         }
     }
 }
@@ -70,9 +69,13 @@ impl AuthorizationServer {
         basic: Option<&BasicCredentials>,
     ) -> Result<TokenResponse, Error> {
         let given = Given::new(parameters).check()?;
-        let request = TokenRequest::read(given)?;
+        if given.first("grant_type").is_none() {
+            return Err(Error::new(ErrorCode::InvalidRequest, "grant_type is missing"));
+        }
+        // The client first: one that is not known has to hear `invalid_client`, whatever it asks for, since that is
+        // what makes it register anew (behaviour 15).
         let client = self.authenticate(given, basic).await?;
-        match request {
+        match TokenRequest::read(given)? {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
         }
     }

@@ -1,9 +1,11 @@
 //! The test kit: fakes, actors, clocks.
 
+pub(crate) mod browser;
 pub(crate) mod clock;
 pub(crate) mod mcp;
 pub(crate) mod provider;
 mod rooms;
+pub(crate) mod town;
 
 pub(crate) use clock::ManualClock;
 pub(crate) use mcp::FakeMcp;
