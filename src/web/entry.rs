@@ -108,3 +108,36 @@ fn text(id: &HeaderValue) -> &str {
 fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_bare_500() {
+        let response = unbroken(async { panic!("the secret reason") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        insta::assert_snapshot!(std::str::from_utf8(&body).unwrap(),
+            @r#"{"error":"server_error","error_description":"something broke on our side"}"#);
+    }
+
+    #[test]
+    fn own_addresses_never_take_the_road_to_the_gate() {
+        for (path, route) in [
+            ("/token", Some("/token")),
+            ("/authorize", Some("/authorize")),
+            ("/callback/google", Some("/callback")),
+            ("/.well-known/openid-configuration/notes", Some("/.well-known")),
+            ("/notes/.well-known/openid-configuration", Some("/.well-known")),
+            ("/tokens", None),
+            ("/callback", None),
+            ("/notes", None),
+            ("/", None),
+        ] {
+            assert_eq!(own_route(path), route, "{path}");
+        }
+    }
+}
