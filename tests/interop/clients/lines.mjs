@@ -1,0 +1,35 @@
+// Clients that are programs of their own and speak by lines: they print `AUTHORIZE <url>`, wait for the callback URL
+// on standard input, and print one line of JSON about the tool call they made.
+import path from 'node:path';
+import { Child, freePort, HERE, present, TESTBED, within } from '../kit.mjs';
+
+export const PYTHON = path.join(TESTBED, 'venv/bin/python');
+export const RMCP = process.env.RMCP_CLIENT;
+
+/** @returns {Promise<{ result: object, child: Child, callback: URL }>} */
+async function drive(child, browser, callback) {
+  try {
+    const [, url] = await child.match(/^AUTHORIZE (\S+)$/m);
+    const redirect = callback ?? new URL(url).searchParams.get('redirect_uri');
+    const end = await browser.walk(url, { callback: redirect });
+    if (!end.callback) throw new Error(`no callback, but a page: ${end.page.status} ${end.page.url}\n${end.page.body}`);
+    child.write(end.callback.href);
+    const [line] = await child.match(/^\{.*\}$/m);
+    await within(15_000, `the end of ${child.name}`, child.exited);
+    return { result: JSON.parse(line), child, callback: end.callback };
+  } finally {
+    if (!child.ended) await child.stop('SIGKILL').catch(() => {});
+  }
+}
+
+export async function python(url, browser) {
+  const redirect = `http://127.0.0.1:${await freePort()}/callback`;
+  const child = new Child(PYTHON, ['-u', path.join(HERE, 'clients/python_client.py'), url, redirect], { name: 'python client' });
+  return drive(child, browser, redirect);
+}
+
+export const havePython = () => present(PYTHON);
+
+/** The official Rust SDK, as `examples/rmcp_client.rs` uses it. */
+export const rmcp = (url, browser) => drive(new Child(RMCP, [url], { name: 'rmcp client' }), browser);
+export const haveRmcp = () => present(RMCP);

@@ -1,0 +1,115 @@
+// The product under test: writes its file, starts it, listens to all it says, and stops it.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Child, freePort, present, ROOT, scratch, until } from './kit.mjs';
+import { startTap } from './parts/tap.mjs';
+
+export const BINARY = path.resolve(ROOT, process.env.VESTIBULE_BIN ?? 'target/debug/vestibule');
+
+/**
+ * Where an installation will live, known before it starts: providers must be told the callback first.
+ * Clients reach it through a tap, so `public_url` is not the address it listens on, as in real life.
+ */
+export async function plan() {
+  const port = await freePort();
+  const tap = await startTap({ target: `http://127.0.0.1:${port}` });
+  return { port, tap, publicUrl: tap.url, callback: (upstream) => `${tap.url}/callback/${upstream}` };
+}
+
+/**
+ * @param {object} place what `plan` gave
+ * @param {{ upstream: object, resource: object[] | object, settings?: object, store?: object, env?: object }} file
+ */
+export async function startVestibule(t, place, { upstream, resource, settings = {}, store = { kind: 'memory' }, env = {} }) {
+  if (!present(BINARY)) throw new Error(`no binary at ${BINARY}: build it, or set VESTIBULE_BIN`);
+  const dir = scratch(t);
+  const adminPort = await freePort();
+  writeFileSync(path.join(dir, 'master.key'), `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+  if (store.kind === 'sled') {
+    store = { kind: 'sled', path: path.join(dir, 'data'), ...store };
+    mkdirSync(store.path, { recursive: true });
+  }
+  const config = {
+    public_url: place.publicUrl,
+    listen: `127.0.0.1:${place.port}`,
+    secret_key: `file:${path.join(dir, 'master.key')}`,
+    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => !isTable(value))),
+    store,
+    upstream,
+    resource: [resource].flat().map((one) => ({ path: '/mcp', upstream: Object.keys(upstream)[0], inject: 'upstream_token', allow: 'anyone', ...one })),
+    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => isTable(value))),
+    admin: { listen: `127.0.0.1:${adminPort}` },
+  };
+  const file = path.join(dir, 'vestibule.toml');
+  writeFileSync(file, toml(config));
+
+  const child = new Child(BINARY, ['serve', '--config', file], { env, cwd: dir, name: 'vestibule' });
+  await until('vestibule to be ready', async () => {
+    if (child.ended) throw new Error(`it ended with ${JSON.stringify(child.ended)}`);
+    return (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).ok;
+  }, 20_000).catch(async (error) => {
+    await child.stop('SIGKILL').catch(() => {});
+    throw new Error(`${error.message}\n--- ${file}\n${toml(config)}\n--- output\n${child.output}`);
+  });
+
+  const server = {
+    ...place,
+    file,
+    dir,
+    child,
+    config,
+    admin: `http://127.0.0.1:${adminPort}`,
+    resource: (at = '/mcp') => `${place.publicUrl}${at}`,
+    output: () => child.output,
+    /** Ends it as an operator would, and holds it to a clean end. */
+    async stop() {
+      if (server.stopped) return;
+      server.stopped = true;
+      const end = await child.stop('SIGTERM');
+      await place.tap.stop();
+      assert.doesNotMatch(child.output, /panicked at/, 'it must never panic');
+      assert.deepEqual({ code: end.code, signal: end.signal }, { code: 0, signal: null }, `SIGTERM ends it cleanly\n${child.output}`);
+    },
+  };
+  t.after(() => server.stop());
+  return server;
+}
+
+/** The whole scene most suites play in: one provider, one MCP server, and vestibule between them. */
+export async function scene(t, { provider: startProvider, target, name = 'idp', ...file }) {
+  const place = await plan();
+  const provider = await startProvider({ redirectUri: place.callback(name) });
+  t.after(() => provider.stop());
+  const { resource = {}, upstream = {}, ...rest } = file;
+  const server = await startVestibule(t, place, {
+    upstream: { [name]: { ...provider.upstream, ...upstream } },
+    resource: { target, ...resource },
+    ...rest,
+  });
+  return { provider, server };
+}
+
+const isTable = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** Just enough TOML: scalars, arrays of scalars, inline tables for `allow` and `inject`, tables and arrays of tables. */
+export function toml(table, at = []) {
+  const inline = new Set(['allow', 'inject', 'params', 'claims']);
+  const scalar = (value) => (Array.isArray(value) ? `[${value.map(scalar).join(', ')}]`
+    : isTable(value) ? `{ ${Object.entries(value).map(([k, v]) => `${key(k)} = ${scalar(v)}`).join(', ')} }`
+    : JSON.stringify(value));
+  const own = [];
+  const below = [];
+  for (const [name, value] of Object.entries(table)) {
+    if (value === undefined) continue;
+    if (Array.isArray(value) && value.some(isTable)) for (const one of value) below.push(`\n[[${[...at, name].map(key).join('.')}]]\n${toml(one, [...at, name])}`);
+    else if (isTable(value) && !inline.has(name)) {
+      const inside = toml(value, [...at, name]);
+      const onlyTables = Object.values(value).every((v) => isTable(v) && !inline.has(name));
+      below.push(onlyTables && Object.keys(value).length ? inside : `\n[${[...at, name].map(key).join('.')}]\n${inside}`);
+    } else own.push(`${key(name)} = ${scalar(value)}\n`);
+  }
+  return own.join('') + below.join('');
+}
+const key = (name) => (/^[\w-]+$/.test(name) ? name : JSON.stringify(name));
