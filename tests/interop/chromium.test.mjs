@@ -1,0 +1,208 @@
+// A real browser on the real pages: what a script cannot see, such as a policy that blocks the way back, or a page that
+// does not fit a phone. Pictures go to target/testbed/shots.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+import * as ts from './clients/typescript.mjs';
+import { artifacts, freePort, missing, present, until } from './kit.mjs';
+import { startMock } from './parts/mock.mjs';
+import { startOidc } from './parts/oidc.mjs';
+import { startEchoHeaders } from './parts/servers.mjs';
+import { scene } from './vestibule.mjs';
+
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const SHOTS = artifacts('shots');
+const APPROVE = 'button[name="decision"][value="approve"]';
+const DENY = 'button[name="decision"][value="deny"]';
+let chrome;
+
+before(async () => {
+  if (!present(EXECUTABLE)) return;
+  chrome = await chromium.launch({
+    executablePath: EXECUTABLE,
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+});
+after(() => chrome?.close());
+
+const chromeTest = (name, body) => test(name, { timeout: 90_000 }, (t) => (chrome ? body(t) : missing(t, 'Chromium')));
+
+async function play(t, provider) {
+  const echo = await startEchoHeaders();
+  t.after(() => echo.stop());
+  return scene(t, { provider, target: echo.url });
+}
+
+/** A page that reports what a person would only see in the console, and every place the browser tried to go. */
+async function openPage(t, options = {}) {
+  const context = await chrome.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  t.after(() => context.close());
+  const page = await context.newPage();
+  const complaints = [];
+  const visited = [];
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  await page.addInitScript(() => addEventListener('securitypolicyviolation', (event) => console.error(`CSP ${event.violatedDirective} ${event.blockedURI}`)));
+  page.on('response', (response) => {
+    const { location } = response.headers();
+    if (location) visited.push(new URL(location, response.url()).href);
+  });
+  const session = await context.newCDPSession(page);
+  await session.send('Network.enable');
+  session.on('Network.requestWillBeSent', ({ request }) => visited.push(request.url));
+  return { page, complaints, visited };
+}
+
+/** A desktop application's own little listener. */
+async function listener(t) {
+  const port = await freePort();
+  const got = [];
+  const server = http.createServer((request, response) => {
+    const url = new URL(request.url, `http://127.0.0.1:${port}`);
+    if (url.pathname === '/callback') got.push(url);
+    response.writeHead(200, { 'content-type': 'text/html' });
+    response.end('<title>Done</title><h1>You may close this window.</h1>');
+  });
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { url: `http://127.0.0.1:${port}/callback`, got };
+}
+
+async function consentFor(server, redirectUrl) {
+  const keeper = await ts.wallet({ redirectUrl, clientName: 'Interop Desktop' });
+  const { transport } = await ts.begin(server.resource(), keeper);
+  return { keeper, transport };
+}
+
+const blocked = (complaints) => complaints.filter((text) => /Content Security Policy|CSP|violat|Refused/i.test(text));
+
+chromeTest('consent and login, to a loopback redirect', async (t) => {
+  const { server } = await play(t, startOidc);
+  const desktop = await listener(t);
+  const { keeper, transport } = await consentFor(server, desktop.url);
+  const { page, complaints } = await openPage(t);
+
+  const first = await page.goto(String(keeper.authorizeUrl));
+  assert.equal(first.status(), 200);
+  await page.screenshot({ path: path.join(SHOTS, 'consent-desktop.png'), fullPage: true });
+  const text = await page.innerText('body');
+  assert.match(text, /Interop Desktop/, 'the page names the client');
+  assert.match(text, /127\.0\.0\.1/, 'and where the code goes (CON-3)');
+  assert.equal(await page.locator('script').count(), 0, 'no script');
+  await page.click(APPROVE);
+
+  await page.waitForURL((url) => url.hostname === 'localhost');
+  await page.fill('input[name="login"]', 'alice');
+  await page.fill('input[name="password"]', 'anything');
+  await page.click('button[type="submit"]');
+  await page.waitForSelector('input[name="prompt"][value="consent"]', { state: 'attached' });
+  await page.click('button[type="submit"]');
+  await until('the callback', () => desktop.got.length);
+  await page.waitForLoadState();
+
+  const query = desktop.got[0].searchParams;
+  assert.equal(query.get('state'), keeper.sentState);
+  assert.equal(query.get('iss'), server.publicUrl);
+  await transport.finishAuth(query.get('code'));
+  const { client } = await ts.connect(server.resource(), keeper);
+  t.after(() => client.close());
+  assert.ok((await client.listTools()).tools.length > 0);
+  assert.deepEqual(blocked(complaints), []);
+});
+
+for (const [scheme, provider, name] of [
+  ['cursor://anysphere.cursor-mcp/oauth/callback', startMock, 'a private scheme'],
+  ['http://127.0.0.1/callback', startMock, 'loopback'],
+]) {
+  // A provider with a session answers without a page: then consent, provider, callback and client are one chain of
+  // redirects that began with our form, and a `form-action` would cut it (CON-10).
+  chromeTest(`one chain of redirects from the consent form to ${name}`, async (t) => {
+    const { server } = await play(t, provider);
+    const redirect = scheme.startsWith('http:') ? (await listener(t)).url : scheme;
+    const { keeper, transport } = await consentFor(server, redirect);
+    const { page, complaints, visited } = await openPage(t);
+    await page.goto(String(keeper.authorizeUrl));
+    await page.click(APPROVE, { noWaitAfter: true });
+    const way = await until('the browser to go to the client', () => visited.find((url) => url.startsWith(`${redirect}?`)) ?? (blocked(complaints).length && 'blocked')).catch(() => null);
+    assert.deepEqual(blocked(complaints), [], 'nothing is blocked');
+    // A page with a button is the other way to reach a private scheme.
+    const arrived = way ?? (await page.locator(`a[href^="${redirect}"]`).first().getAttribute('href', { timeout: 2_000 }).catch(() => null));
+    assert.ok(arrived, `the browser was sent to ${redirect}; it went to\n${visited.join('\n')}\n${complaints.join('\n')}`);
+    const query = new URL(arrived).searchParams;
+    assert.equal(query.get('state'), keeper.sentState);
+    await transport.finishAuth(query.get('code'));
+    assert.ok(keeper.issued.access_token, 'and the code is good');
+  });
+
+  chromeTest(`saying no leads to ${name} as well`, async (t) => {
+    const { server } = await play(t, provider);
+    const redirect = scheme.startsWith('http:') ? (await listener(t)).url : scheme;
+    const { keeper } = await consentFor(server, redirect);
+    const { page, complaints, visited } = await openPage(t);
+    await page.goto(String(keeper.authorizeUrl));
+    await page.click(DENY, { noWaitAfter: true });
+    const way = await until('the browser to go to the client', () => visited.find((url) => url.startsWith(`${redirect}?`)) ?? (blocked(complaints).length && 'blocked')).catch(() => null);
+    assert.deepEqual(blocked(complaints), []);
+    const arrived = way ?? (await page.locator(`a[href^="${redirect}"]`).first().getAttribute('href', { timeout: 2_000 }).catch(() => null));
+    assert.ok(arrived, visited.join('\n'));
+    assert.equal(new URL(arrived).searchParams.get('error'), 'access_denied');
+  });
+}
+
+chromeTest('the consent page fits a phone, and has a dark face', async (t) => {
+  const { server } = await play(t, startMock);
+  const { keeper } = await consentFor(server, 'http://127.0.0.1/callback');
+  const look = async (name, options) => {
+    const { page, complaints } = await openPage(t, options);
+    await page.goto(String(keeper.authorizeUrl));
+    await page.screenshot({ path: path.join(SHOTS, `${name}.png`), fullPage: true });
+    assert.deepEqual(complaints, [], name);
+    for (const button of [APPROVE, DENY]) assert.ok(await page.locator(button).isVisible(), `${name}: ${button}`);
+    return page.evaluate(() => {
+      const button = document.querySelector('button[value="approve"]').getBoundingClientRect();
+      return {
+        overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        background: getComputedStyle(document.body).backgroundColor + getComputedStyle(document.documentElement).backgroundColor,
+        buttonHeight: button.height,
+        language: document.documentElement.lang,
+        title: document.title,
+      };
+    });
+  };
+  const light = await look('consent-light', { colorScheme: 'light' });
+  const phone = await look('consent-phone', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+  const dark = await look('consent-dark', { colorScheme: 'dark' });
+  await look('consent-phone-dark', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: 'dark' });
+  assert.equal(phone.overflow, 0, 'nothing to scroll sideways');
+  assert.ok(phone.buttonHeight >= 36, `a thumb hits the button: ${phone.buttonHeight}`);
+  assert.notEqual(dark.background, light.background, 'dark is dark');
+  assert.ok(light.language && light.title);
+});
+
+chromeTest('a hostile client name stays text', async (t) => {
+  const { server } = await play(t, startMock);
+  const keeper = await ts.wallet({ clientName: '<img src=x onerror=alert(1)><b>Bank</b>', redirectUrl: 'http://127.0.0.1/callback' });
+  await ts.begin(server.resource(), keeper);
+  const { page } = await openPage(t);
+  await page.goto(String(keeper.authorizeUrl));
+  assert.equal(await page.locator('img[src="x"]').count(), 0);
+  assert.match(await page.innerText('body'), /<b>Bank<\/b>/);
+});
+
+chromeTest('the error page says what happened and what to do', async (t) => {
+  const { server } = await play(t, startMock);
+  for (const [name, options] of [['error-desktop', {}], ['error-phone-dark', { viewport: { width: 390, height: 844 }, isMobile: true, colorScheme: 'dark' }]]) {
+    const { page } = await openPage(t, options);
+    const answer = await page.goto(`${server.publicUrl}/authorize?response_type=code&client_id=forgotten&redirect_uri=${encodeURIComponent('cursor://x/y')}&state=s&code_challenge=${'a'.repeat(43)}&code_challenge_method=S256`);
+    await page.screenshot({ path: path.join(SHOTS, `${name}.png`), fullPage: true });
+    assert.equal(answer.status(), 400);
+    assert.equal(await page.locator('script').count(), 0);
+    assert.ok((await page.innerText('body')).length > 40, 'more than a code');
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
+  }
+});
