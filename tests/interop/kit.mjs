@@ -13,21 +13,21 @@ export const MODULES = path.join(HERE, 'node_modules');
 
 const given = new Set();
 
-/** A loopback port nobody listens on, and that this process has not handed out before. */
+/**
+ * A loopback port nobody listens on, and that this process has not handed out before. Taken below the range from which
+ * systems give outgoing connections theirs, so that none of those takes it before its server starts.
+ */
 export async function freePort() {
   for (;;) {
-    const port = await new Promise((resolve, reject) => {
+    const port = 15_000 + Math.floor(Math.random() * 17_000);
+    if (given.has(port)) continue;
+    given.add(port);
+    const free = await new Promise((resolve) => {
       const probe = createServer();
-      probe.once('error', reject);
-      probe.listen(0, '127.0.0.1', () => {
-        const { port } = probe.address();
-        probe.close(() => resolve(port));
-      });
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
     });
-    if (!given.has(port)) {
-      given.add(port);
-      return port;
-    }
+    if (free) return port;
   }
 }
 

@@ -45,32 +45,46 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
   const file = path.join(dir, 'vestibule.toml');
   writeFileSync(file, toml(config));
 
-  const child = new Child(BINARY, ['serve', '--config', file], { env, cwd: dir, name: 'vestibule' });
-  await until('vestibule to be ready', async () => {
-    if (child.ended) throw new Error(`it ended with ${JSON.stringify(child.ended)}`);
-    return (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).ok;
-  }, 20_000).catch(async (error) => {
-    await child.stop('SIGKILL').catch(() => {});
-    throw new Error(`${error.message}\n--- ${file}\n${toml(config)}\n--- output\n${child.output}`);
-  });
+  const start = async () => {
+    const child = new Child(BINARY, ['serve', '--config', file], { env, cwd: dir, name: 'vestibule' });
+    await until('vestibule to be ready', async () => {
+      if (child.ended) throw new Error(`it ended with ${JSON.stringify(child.ended)}`);
+      return (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).ok;
+    }, 20_000).catch(async (error) => {
+      await child.stop('SIGKILL').catch(() => {});
+      throw new Error(`${error.message}\n--- ${file}\n${toml(config)}\n--- output\n${child.output}`);
+    });
+    return child;
+  };
+  /** Ends a process as an operator would, and holds it to a clean end. */
+  const end = async (child) => {
+    const ended = await child.stop('SIGTERM');
+    assert.doesNotMatch(child.output, /panicked at/, 'it must never panic');
+    assert.deepEqual({ code: ended.code, signal: ended.signal }, { code: 0, signal: null }, `SIGTERM ends it cleanly\n${child.output}`);
+  };
 
+  let child = await start();
+  let past = '';
+  let stopped = false;
   const server = {
     ...place,
     file,
     dir,
-    child,
     config,
     admin: `http://127.0.0.1:${adminPort}`,
     resource: (at = '/mcp') => `${place.publicUrl}${at}`,
-    output: () => child.output,
-    /** Ends it as an operator would, and holds it to a clean end. */
+    /** All that it ever said, over all restarts. */
+    output: () => past + child.output,
+    /** Ends it and starts it again with the same file, key and folder. */
+    async restart() {
+      await end(child);
+      past += child.output;
+      child = await start();
+    },
     async stop() {
-      if (server.stopped) return;
-      server.stopped = true;
-      const end = await child.stop('SIGTERM');
-      await place.tap.stop();
-      assert.doesNotMatch(child.output, /panicked at/, 'it must never panic');
-      assert.deepEqual({ code: end.code, signal: end.signal }, { code: 0, signal: null }, `SIGTERM ends it cleanly\n${child.output}`);
+      if (stopped) return;
+      stopped = true;
+      await end(child).finally(() => place.tap.stop());
     },
   };
   t.after(() => server.stop());
@@ -103,7 +117,7 @@ export function toml(table, at = []) {
   const below = [];
   for (const [name, value] of Object.entries(table)) {
     if (value === undefined) continue;
-    if (Array.isArray(value) && value.some(isTable)) for (const one of value) below.push(`\n[[${[...at, name].map(key).join('.')}]]\n${toml(one, [...at, name])}`);
+    if (Array.isArray(value) && value.some(isTable) && !inline.has(name)) for (const one of value) below.push(`\n[[${[...at, name].map(key).join('.')}]]\n${toml(one, [...at, name])}`);
     else if (isTable(value) && !inline.has(name)) {
       const inside = toml(value, [...at, name]);
       const onlyTables = Object.values(value).every((v) => isTable(v) && !inline.has(name));
