@@ -99,7 +99,11 @@ export class Browser {
       if (link) return { url: new URL(link.href, response.url), options: {} };
     }
     const choices = forms(response.body).flatMap((form) => form.buttons.map((button) => ({ form, button })));
-    if (choices.length === 0) return null;
+    if (choices.length === 0) {
+      const refresh = /<meta\b[^>]*http-equiv\s*=\s*["']?refresh[^>]*>/i.exec(response.body);
+      const to = refresh && /url\s*=\s*['"]?([^'"]+)/i.exec(attribute(refresh[0].slice(5), 'content') ?? '')?.[1];
+      return to ? { url: new URL(to, response.url), options: {} } : null;
+    }
     const wanted = this.answer === 'yes' ? [YES, NO] : [NO, YES];
     const score = ({ button }) => {
       const said = `${button.name} ${button.value} ${button.text}`;

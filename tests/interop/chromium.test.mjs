@@ -52,6 +52,9 @@ async function openPage(t, options = {}) {
   const session = await context.newCDPSession(page);
   await session.send('Network.enable');
   session.on('Network.requestWillBeSent', ({ request }) => visited.push(request.url));
+  // A private scheme never becomes a request: the attempt to go there is all there is to see.
+  await session.send('Page.enable');
+  session.on('Page.frameRequestedNavigation', ({ url }) => visited.push(url));
   return { page, complaints, visited };
 }
 
@@ -80,6 +83,22 @@ async function consentFor(server, redirectUrl) {
 }
 
 const blocked = (complaints) => complaints.filter((text) => /Content Security Policy|CSP|violat|Refused/i.test(text));
+
+/** Presses a button on the consent page and gives back the answer that the browser carries to the client. */
+async function press(server, keeper, redirect, button, t) {
+  const { page, complaints, visited } = await openPage(t);
+  await page.goto(String(keeper.authorizeUrl));
+  await page.click(button, { noWaitAfter: true });
+  const isThere = (url) => url.startsWith(`${redirect}?`);
+  const arrived = await until('the browser to go to the client', () => visited.find(isThere) ?? (blocked(complaints).length > 0 && 'blocked')).catch(() => null);
+  await page.screenshot({ path: path.join(SHOTS, `after-${/value="(\w+)"/.exec(button)[1]}-${new URL(redirect).protocol.slice(0, -1)}.png`) }).catch(() => {});
+  assert.deepEqual(blocked(complaints), [], 'nothing is blocked');
+  assert.ok(arrived, `the browser was to go to ${redirect}; it went to\n${visited.join('\n')}\n${complaints.join('\n')}`);
+  const query = new URL(arrived).searchParams;
+  assert.equal(query.get('state'), keeper.sentState);
+  assert.equal(query.get('iss'), server.publicUrl);
+  return query;
+}
 
 chromeTest('consent and login, to a loopback redirect', async (t) => {
   const { server } = await play(t, startOidc);
@@ -115,42 +134,27 @@ chromeTest('consent and login, to a loopback redirect', async (t) => {
   assert.deepEqual(blocked(complaints), []);
 });
 
-for (const [scheme, provider, name] of [
-  ['cursor://anysphere.cursor-mcp/oauth/callback', startMock, 'a private scheme'],
-  ['http://127.0.0.1/callback', startMock, 'loopback'],
+for (const [name, redirect] of [
+  ['a private scheme', async () => 'cursor://anysphere.cursor-mcp/oauth/callback'],
+  ['loopback', async (t) => (await listener(t)).url],
 ]) {
   // A provider with a session answers without a page: then consent, provider, callback and client are one chain of
   // redirects that began with our form, and a `form-action` would cut it (CON-10).
   chromeTest(`one chain of redirects from the consent form to ${name}`, async (t) => {
-    const { server } = await play(t, provider);
-    const redirect = scheme.startsWith('http:') ? (await listener(t)).url : scheme;
-    const { keeper, transport } = await consentFor(server, redirect);
-    const { page, complaints, visited } = await openPage(t);
-    await page.goto(String(keeper.authorizeUrl));
-    await page.click(APPROVE, { noWaitAfter: true });
-    const way = await until('the browser to go to the client', () => visited.find((url) => url.startsWith(`${redirect}?`)) ?? (blocked(complaints).length && 'blocked')).catch(() => null);
-    assert.deepEqual(blocked(complaints), [], 'nothing is blocked');
-    // A page with a button is the other way to reach a private scheme.
-    const arrived = way ?? (await page.locator(`a[href^="${redirect}"]`).first().getAttribute('href', { timeout: 2_000 }).catch(() => null));
-    assert.ok(arrived, `the browser was sent to ${redirect}; it went to\n${visited.join('\n')}\n${complaints.join('\n')}`);
-    const query = new URL(arrived).searchParams;
-    assert.equal(query.get('state'), keeper.sentState);
+    const { server } = await play(t, startMock);
+    const to = await redirect(t);
+    const { keeper, transport } = await consentFor(server, to);
+    const query = await press(server, keeper, to, APPROVE, t);
     await transport.finishAuth(query.get('code'));
     assert.ok(keeper.issued.access_token, 'and the code is good');
   });
 
   chromeTest(`saying no leads to ${name} as well`, async (t) => {
-    const { server } = await play(t, provider);
-    const redirect = scheme.startsWith('http:') ? (await listener(t)).url : scheme;
-    const { keeper } = await consentFor(server, redirect);
-    const { page, complaints, visited } = await openPage(t);
-    await page.goto(String(keeper.authorizeUrl));
-    await page.click(DENY, { noWaitAfter: true });
-    const way = await until('the browser to go to the client', () => visited.find((url) => url.startsWith(`${redirect}?`)) ?? (blocked(complaints).length && 'blocked')).catch(() => null);
-    assert.deepEqual(blocked(complaints), []);
-    const arrived = way ?? (await page.locator(`a[href^="${redirect}"]`).first().getAttribute('href', { timeout: 2_000 }).catch(() => null));
-    assert.ok(arrived, visited.join('\n'));
-    assert.equal(new URL(arrived).searchParams.get('error'), 'access_denied');
+    const { server } = await play(t, startMock);
+    const to = await redirect(t);
+    const { keeper } = await consentFor(server, to);
+    const query = await press(server, keeper, to, DENY, t);
+    assert.equal(query.get('error'), 'access_denied');
   });
 }
 

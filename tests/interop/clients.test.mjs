@@ -5,7 +5,7 @@ import { Browser } from './browser.mjs';
 import { havePython, haveRmcp, python, rmcp } from './clients/lines.mjs';
 import * as remote from './clients/mcp-remote.mjs';
 import * as ts from './clients/typescript.mjs';
-import { missing } from './kit.mjs';
+import { freePort, missing } from './kit.mjs';
 import { startOidc } from './parts/oidc.mjs';
 import { startEverything } from './parts/servers.mjs';
 import { scene } from './vestibule.mjs';
@@ -70,6 +70,27 @@ test('TypeScript SDK: two logins by one person, one registration each, neither d
   assert.notEqual(one.keeper.issued.access_token, two.keeper.issued.access_token);
 });
 
+test('a static client from the file needs no registration, and none other may use its id', { timeout: 60_000 }, async (t) => {
+  const redirect = `http://127.0.0.1:${await freePort()}/callback`;
+  const everything = await startEverything();
+  t.after(() => everything.stop());
+  const { server } = await scene(t, {
+    provider: startOidc,
+    target: everything.url,
+    settings: { client: [{ id: 'desk-app', name: 'The Desk App', redirect_uris: [redirect] }] },
+  });
+  const information = { client_id: 'desk-app', issuer: server.publicUrl };
+  const { client } = await ts.login(server.resource(), new Browser(), { keeper: await ts.wallet({ redirectUrl: redirect, information }) });
+  t.after(() => client.close());
+  assert.ok((await client.listTools()).tools.length > 0);
+  assert.equal(server.tap.to('/register').length, 0);
+
+  const thief = await ts.wallet({ redirectUrl: 'https://thief.example/callback', information });
+  await ts.begin(server.resource(), thief);
+  const { page } = await new Browser().walk(thief.authorizeUrl, { callback: thief.redirectUrl });
+  assert.equal(page?.status, 400, 'an address it never registered is told here, and never followed');
+});
+
 test('Python SDK × oidc-provider × server-everything', { timeout: 90_000 }, async (t) => {
   if (!havePython()) return missing(t, 'the Python SDK');
   const s = await play(t);
@@ -93,6 +114,7 @@ test('rmcp × oidc-provider × server-everything', { timeout: 90_000 }, async (t
   if (!haveRmcp()) return missing(t, 'the rmcp client (RMCP_CLIENT)');
   const s = await play(t);
   const { result } = await rmcp(s.server.resource(), new Browser());
-  assert.match(JSON.stringify(result), /echo|hello/i);
+  assert.ok(result.tools?.includes('echo'), JSON.stringify(result));
+  assert.match(JSON.stringify(result.echo), /Echo: hi/);
   wellBehaved(s);
 });

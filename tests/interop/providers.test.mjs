@@ -26,7 +26,7 @@ const tokensOf = (provider, path) => provider.tap.to(path).map(({ responseBody }
 
 test('oidc-provider with a client that authenticates by post', { timeout: 60_000 }, async (t) => {
   const { server, provider } = await play(t, (at) => startOidc({ ...at, authMethod: 'client_secret_post' }), {
-    upstream: { token: { client_auth: 'post' } },
+    upstream: { client_auth: 'post' },
   });
   const headers = await headersBehind(t, server);
   assert.equal(headers.authorization, `Bearer ${tokensOf(provider, '/token')[0]}`);

@@ -13,7 +13,7 @@ import { startEchoHeaders } from './parts/servers.mjs';
 import { answer } from './parts/tap.mjs';
 import { scene } from './vestibule.mjs';
 
-const SECRET = /^(code|code_verifier|access_token|refresh_token|id_token|client_secret|state|nonce|csrf\w*|token|assertion|registration_access_token)$/;
+const SECRET = /^(code|code_verifier|access_token|refresh_token|id_token|client_secret|state|nonce|csrf\w*|request|token|assertion|registration_access_token)$/;
 
 /** Every secret in what the taps saw: bodies, queries, redirects, cookies, credentials. */
 function harvest(...taps) {

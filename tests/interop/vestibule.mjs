@@ -35,11 +35,11 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
     public_url: place.publicUrl,
     listen: `127.0.0.1:${place.port}`,
     secret_key: `file:${path.join(dir, 'master.key')}`,
-    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => !isTable(value))),
+    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => isPlain(value))),
     store,
     upstream,
     resource: [resource].flat().map((one) => ({ path: '/mcp', upstream: Object.keys(upstream)[0], inject: 'upstream_token', allow: 'anyone', ...one })),
-    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => isTable(value))),
+    ...Object.fromEntries(Object.entries(settings).filter(([, value]) => !isPlain(value))),
     admin: { listen: `127.0.0.1:${adminPort}` },
   };
   const file = path.join(dir, 'vestibule.toml');
@@ -105,6 +105,7 @@ export async function scene(t, { provider: startProvider, target, name = 'idp', 
   return { provider, server };
 }
 
+const isPlain = (value) => !isTable(value) && !(Array.isArray(value) && value.some(isTable));
 const isTable = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** Just enough TOML: scalars, arrays of scalars, inline tables for `allow` and `inject`, tables and arrays of tables. */

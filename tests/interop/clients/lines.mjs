@@ -31,5 +31,8 @@ export async function python(url, browser) {
 export const havePython = () => present(PYTHON);
 
 /** The official Rust SDK, as `examples/rmcp_client.rs` uses it. */
-export const rmcp = (url, browser) => drive(new Child(RMCP, [url], { name: 'rmcp client' }), browser);
+export async function rmcp(url, browser) {
+  const redirect = `http://127.0.0.1:${await freePort()}/callback`;
+  return drive(new Child(RMCP, [url, redirect], { name: 'rmcp client' }), browser, redirect);
+}
 export const haveRmcp = () => present(RMCP);
