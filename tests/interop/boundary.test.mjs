@@ -58,6 +58,12 @@ test('identity: who is calling, from the provider and not from the caller', { ti
   assert.ok(!JSON.stringify({ ...headers, 'x-api-key': '' }).includes('spoofed'), JSON.stringify(headers));
 });
 
+test('several at once: the token of the provider, and who it belongs to', { timeout: 60_000 }, async (t) => {
+  const { headers, upstream } = await play(t, { inject: ['upstream_token', 'identity'] });
+  assert.equal(headers.authorization, `Bearer ${upstream.access_token}`);
+  assert.equal(headers['x-forwarded-email'], 'alice@example.com');
+});
+
 test('none: nothing is added and the credential is still taken off', { timeout: 60_000 }, async (t) => {
   const { headers } = await play(t, { inject: 'none' });
   assert.equal(headers.authorization, undefined);

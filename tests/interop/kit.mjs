@@ -42,6 +42,7 @@ export async function until(what, probe, ms = 15_000) {
       const value = await probe();
       if (value) return value;
     } catch (error) {
+      if (error instanceof Died) throw error;
       last = error;
     }
     await sleep(50);
@@ -134,7 +135,8 @@ export class Child {
   }
 }
 
-class Died extends Error {
+/** A child that is gone will not do what one waits for. */
+export class Died extends Error {
   constructor(child) {
     super(`${child.name} ended with ${JSON.stringify(child.ended)}`);
   }

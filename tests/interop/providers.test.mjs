@@ -7,7 +7,7 @@ import { startGithub, startGoogle } from './parts/emulators.mjs';
 import { startMock } from './parts/mock.mjs';
 import { startOidc } from './parts/oidc.mjs';
 import { startEchoHeaders } from './parts/servers.mjs';
-import { scene } from './vestibule.mjs';
+import { plan, scene, startVestibule } from './vestibule.mjs';
 
 async function play(t, provider, file = {}) {
   const echo = await startEchoHeaders();
@@ -66,8 +66,7 @@ test('oauth2-mock-server: a provider with JWT access tokens and one odd scope', 
 });
 
 test('two providers and two servers in one installation stay apart (S4, UP-3)', { timeout: 60_000 }, async (t) => {
-  const { plan, startVestibule } = await import('./vestibule.mjs');
-  const place = await plan();
+  const place = await plan(t);
   const [one, two] = [await startOidc({ redirectUri: place.callback('one') }), await startMock()];
   const [left, right] = [await startEchoHeaders(), await startEchoHeaders()];
   for (const part of [one, two, left, right]) t.after(() => part.stop());

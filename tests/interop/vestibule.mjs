@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { Child, freePort, present, ROOT, scratch, until } from './kit.mjs';
+import { Child, Died, freePort, present, ROOT, scratch, until } from './kit.mjs';
 import { startTap } from './parts/tap.mjs';
 
 export const BINARY = path.resolve(ROOT, process.env.VESTIBULE_BIN ?? 'target/debug/vestibule');
@@ -12,9 +12,10 @@ export const BINARY = path.resolve(ROOT, process.env.VESTIBULE_BIN ?? 'target/de
  * Where an installation will live, known before it starts: providers must be told the callback first.
  * Clients reach it through a tap, so `public_url` is not the address it listens on, as in real life.
  */
-export async function plan() {
+export async function plan(t) {
   const port = await freePort();
   const tap = await startTap({ target: `http://127.0.0.1:${port}` });
+  t.after(() => tap.stop());
   return { port, tap, publicUrl: tap.url, callback: (upstream) => `${tap.url}/callback/${upstream}` };
 }
 
@@ -48,7 +49,7 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
   const start = async () => {
     const child = new Child(BINARY, ['serve', '--config', file], { env, cwd: dir, name: 'vestibule' });
     await until('vestibule to be ready', async () => {
-      if (child.ended) throw new Error(`it ended with ${JSON.stringify(child.ended)}`);
+      if (child.ended) throw new Died(child);
       return (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).ok;
     }, 20_000).catch(async (error) => {
       await child.stop('SIGKILL').catch(() => {});
@@ -84,7 +85,7 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
     async stop() {
       if (stopped) return;
       stopped = true;
-      await end(child).finally(() => place.tap.stop());
+      await end(child);
     },
   };
   t.after(() => server.stop());
@@ -93,7 +94,7 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
 
 /** The whole scene most suites play in: one provider, one MCP server, and vestibule between them. */
 export async function scene(t, { provider: startProvider, target, name = 'idp', ...file }) {
-  const place = await plan();
+  const place = await plan(t);
   const provider = await startProvider({ redirectUri: place.callback(name) });
   t.after(() => provider.stop());
   const { resource = {}, upstream = {}, ...rest } = file;

@@ -3,7 +3,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
-import { Child, freePort, MODULES, until } from '../kit.mjs';
+import { Child, Died, freePort, MODULES, until } from '../kit.mjs';
 
 /** `server-everything` over streamable HTTP, with sessions. */
 export async function startEverything() {
@@ -15,7 +15,7 @@ export async function startEverything() {
   );
   const url = `http://127.0.0.1:${port}/mcp`;
   await until('server-everything to listen', async () => {
-    if (child.ended) throw new Error(child.output);
+    if (child.ended) throw new Died(child);
     return (await fetch(url)).status === 400;
   });
   return { url, child, stop: () => child.stop() };

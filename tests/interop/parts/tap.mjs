@@ -76,6 +76,7 @@ export async function startTap({ target, host = '127.0.0.1', port }) {
     },
     heal: () => faults.splice(0),
     async stop() {
+      if (!server.listening) return;
       agent.destroy();
       await Promise.all(listeners.map((one) => new Promise((resolve) => {
         one.close(resolve);
