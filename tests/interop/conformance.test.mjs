@@ -52,13 +52,16 @@ async function run(t, { resource, metadata }) {
 
   const checks = checksIn(out);
   const said = [...checks.values()].map(({ id, status, errorMessage }) => `${id}: ${status} ${errorMessage ?? ''}`).join('\n');
-  for (const id of ['authorization-server-metadata', 'authorization-server-metadata-cimd', 'authorization-code-grant']) {
+  for (const id of ['authorization-server-metadata', 'authorization-code-grant']) {
     assert.equal(checks.get(id)?.status, 'SUCCESS', `${id}\n${said}\n${child.output}`);
   }
   const grant = checks.get('authorization-code-grant');
   assert.ok(grant.details.authorizationResponseUrl.startsWith(callback), 'the grant really ran');
   assert.ok(grant.details.body.access_token, 'and ended with a token');
-  assert.deepEqual([...checks.values()].filter(({ status }) => status !== 'SUCCESS'), [], said);
+  // Client ID Metadata Documents are recommended, not demanded: unless they are announced the suite warns.
+  const { client_id_metadata_document_supported: documents } = checks.get('authorization-server-metadata').details.body;
+  const wanted = new Map([['authorization-server-metadata-cimd', documents ? 'SUCCESS' : 'WARNING']]);
+  assert.deepEqual([...checks.values()].filter(({ id, status }) => status !== (wanted.get(id) ?? 'SUCCESS')), [], said);
   assert.equal(code, 0, child.output);
   assert.equal(server.tap.to('/token').length, 1);
 }
