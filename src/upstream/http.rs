@@ -36,6 +36,8 @@ pub struct NoAnswer(pub String);
 pub struct Http(Arc<Faces>);
 
 struct Faces {
+    /// How long one request may take.
+    patience: Duration,
     /// Loopback hosts of the operator's: past any proxy.
     near: reqwest::Client,
     /// Other hosts of the operator's.
@@ -47,15 +49,18 @@ struct Faces {
 /// How the house goes out.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// Total time for one request; at most 8 s, so that `/token` answers within 10 (behaviour 21).
+    /// Total time for one request, and for one login or renewal, however many requests it needs; at most 8 s, so that `/token` answers within 10 (behaviour 21).
     pub timeout: Duration,
     /// PEM of further certificate authorities.
     pub extra_ca: Option<Vec<u8>>,
 }
 
+/// The most that [`HttpSettings::timeout`] may be.
+const LONGEST: Duration = Duration::from_secs(8);
+
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(8), extra_ca: None }
+        Self { timeout: LONGEST, extra_ca: None }
     }
 }
 
@@ -72,8 +77,8 @@ impl Http {
             Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|e| format!("the extra certificate authorities are not PEM: {e}"))?,
         };
+        let total = settings.timeout.min(LONGEST);
         let base = || {
-            let total = settings.timeout.min(Duration::from_secs(8));
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .timeout(total)
@@ -89,10 +94,16 @@ impl Http {
             })
         };
         Ok(Self(Arc::new(Faces {
+            patience: total,
             near: built(&|| base().no_proxy())?,
             far: built(&base)?,
             guarded: built(&|| base().no_proxy().https_only(true).dns_resolver(Guard))?,
         })))
+    }
+
+    /// How long one request may take; several that belong together take no longer either.
+    pub(super) fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     /// Speaks to a host that the operator configured, or that its metadata names.

@@ -1,7 +1,7 @@
 //! The ID token, verified (OIDC Core §3.1.3.7; UP-4): signature by an allowed algorithm under the provider's own key,
 //! `iss`, `aud`, `azp`, `exp`, `iat`, `nonce`, and `at_hash` when present.
 
-use std::{str::FromStr, time::Duration};
+use std::{error::Error as _, str::FromStr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth2::TokenResponse as _;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     Failed, Upstream,
     exchange::{Tokens, id_token},
-    metadata::{Known, refused},
+    metadata::{Known, cut, refused},
 };
 use crate::domain::Instant;
 
@@ -48,7 +48,7 @@ impl Upstream {
         {
             outcome = self.verify(&token, &keys, answer, nonce);
         }
-        outcome.map_err(|e| refused("its ID token is not valid", Some(super::metadata::cut(&e.to_string()))))?;
+        outcome.map_err(|e| refused("its ID token is not valid", Some(words(&e))))?;
         claims(text).ok_or_else(|| refused("its ID token cannot be read", None))
     }
 
@@ -89,6 +89,12 @@ impl Upstream {
         }
         Ok(())
     }
+}
+
+/// Which check failed, for the log. Claims may be quoted, the token is not.
+fn words(error: &ClaimsVerificationError) -> String {
+    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    cut(&format!("{error}{cause}"))
 }
 
 fn date(at: Instant) -> chrono::DateTime<chrono::Utc> {

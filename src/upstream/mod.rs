@@ -141,9 +141,6 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// The least time between two fetches of the keys for the sake of unknown key names (rule 14).
 const KEY_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long any one operation may take, however many requests it needs: `/token` answers within 10 s (behaviour 21).
-const PATIENCE: Duration = Duration::from_secs(8);
-
 /// A [`Provider`] and our credentials there.
 pub struct Upstream {
     settings: Settings,
@@ -203,12 +200,14 @@ impl Upstream {
         self.settings.client_secret.as_ref().map_or("", |secret| secret.expose())
     }
 
-    /// The whole of an operation, bounded. Boxed, because it holds a good deal on its way and callers hold it in turn.
+    /// The whole of an operation, bounded, however many requests it needs: `/token` answers within 10 s
+    /// (behaviour 21). Boxed, because it holds a good deal on its way and callers hold it in turn.
     async fn in_time<T>(&self, operation: impl Future<Output = Result<T, Failed>> + Send) -> Result<T, Failed> {
         let operation: Pin<Box<dyn Future<Output = Result<T, Failed>> + Send + '_>> = Box::pin(operation);
-        match tokio::time::timeout(PATIENCE, operation).await {
+        let patience = self.http.patience();
+        match tokio::time::timeout(patience, operation).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failed::Unreachable { cause: format!("nothing complete within {} s", PATIENCE.as_secs()) }),
+            Err(_) => Err(Failed::Unreachable { cause: format!("not complete within {patience:?}") }),
         }
     }
 }

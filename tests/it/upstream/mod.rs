@@ -1,1 +1,7 @@
-//! Tests of `upstream`.
+//! Tests of `upstream`: each preset's transcript, the protocol against a strict fake, and its faults.
+
+mod faults;
+mod flow;
+mod http;
+mod kit;
+mod presets;
