@@ -9,14 +9,16 @@ use crate::domain::{
     scope::OFFLINE_ACCESS,
 };
 
-/// First segments that the door keeps for itself.
-pub(super) const OURS: [&str; 13] = [
+/// First segments that the door keeps for itself, or will.
+const OURS: [&str; 15] = [
     ".well-known",
     "authorize",
     "callback",
     "consent",
     "device",
+    "favicon.ico",
     "healthz",
+    "icon.svg",
     "introspect",
     "jwks",
     "oauth",
@@ -135,6 +137,10 @@ fn path(text: &str) -> Result<String, String> {
         return Err("a path begins with / and has segments out of letters, digits, '-', '_', '.' and '~'".to_owned());
     };
     let first = segments.split('/').next().unwrap_or_default();
+    // Clients also append well-known addresses to a resource's path.
+    if segments.split('/').any(|segment| segment == ".well-known") {
+        return Err("/.well-known is an address of Vestibule itself; choose another path".to_owned());
+    }
     if OURS.contains(&first) {
         return Err(format!("/{first} is an address of Vestibule itself; choose another path"));
     }

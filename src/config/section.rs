@@ -129,8 +129,9 @@ impl<'d> Section<'d> {
         let node = self.take(key)?;
         match node.value {
             Value::Text(text) => Some(Said { text, path: self.at(key), origin: node.origin }),
-            _ => {
-                self.unfit(key, &node, expected);
+            other => {
+                let problem = format!("expected a string, found {}", other.shape());
+                self.desk.mistake(&self.at(key), &node.origin, problem, format!("write {key} = {expected}"));
                 None
             }
         }

@@ -89,8 +89,8 @@ pub(super) fn secret_key(top: &mut Section<'_>) -> Option<Vec<MasterKey>> {
             let secret = secret::open(top.desk, Said { text, path: path.clone(), origin: origin.clone() })?;
             match MasterKey::parse(secret.expose().trim()) {
                 Ok(key) => Some(key),
-                Err(error) => {
-                    top.desk.mistake(&path, &origin, error.to_string(), NEW_SECRET);
+                Err(_) => {
+                    top.desk.mistake(&path, &origin, "expected 32 random bytes in base64", NEW_SECRET);
                     None
                 }
             }
@@ -243,7 +243,7 @@ pub(super) struct Limits {
 
 pub(super) fn limits(top: &mut Section<'_>) -> Option<Limits> {
     let mut section = top.section("limits");
-    let requests_per_minute = section.number_or("requests_per_minute", 600, 1..=1_000_000);
+    let requests_per_minute = section.number_or("requests_per_minute", 600, 0..=1_000_000);
     let trusted_proxies = section.each("trusted_proxies", r#"["10.0.0.0/8"]"#, network);
     if trusted_proxies.iter().any(|network| network.ends_with("/0")) {
         let text = "limits.trusted_proxies admits everyone: any client can then choose the address it is counted under";
@@ -269,14 +269,8 @@ pub(super) fn limits(top: &mut Section<'_>) -> Option<Limits> {
 
 /// An address or a CIDR network.
 fn network(text: &str) -> Result<String, &'static str> {
-    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-    let address: std::net::IpAddr = address.parse().map_err(|_| "expected an address such as 10.0.0.0/8")?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    match bits.map(str::parse::<u8>) {
-        None => Ok(text.to_owned()),
-        Some(Ok(bits)) if bits <= most => Ok(text.to_owned()),
-        Some(_) => Err("the number of bits does not fit the address"),
-    }
+    let is_network = text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok();
+    if is_network { Ok(text.to_owned()) } else { Err("expected an address or a network such as 10.0.0.0/8") }
 }
 
 /// `[telemetry]`.

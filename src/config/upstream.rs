@@ -109,7 +109,7 @@ fn preset(section: &mut Section<'_>) -> Option<Preset> {
             Provider::from_toml(&text).map_err(|e| e.to_string())
         });
     }
-    section.required("provider", "\"oidc\"", |text| {
+    section.required("provider", "\"google\", or \"oidc\" with issuer", |text| {
         Provider::preset(text).ok_or_else(|| match nearest(text, &known) {
             Some(near) => format!("is not a provider known here; did you mean {near:?}?"),
             None => format!("is not a provider known here; known are {}", known.join(", ")),
