@@ -1,6 +1,8 @@
 //! The binary as operators use it.
 
 mod check;
+#[cfg(feature = "dev")]
+mod dev;
 mod keys;
 mod serve;
 
