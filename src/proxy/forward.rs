@@ -55,7 +55,7 @@ const MOST_KEPT: usize = 256;
 /// byte of it was sent (an idle connection found dead).
 pub(super) enum Road<B: http_body::Body + 'static> {
     Plain(Arc<Lines<B>>),
-    Tls(HttpsRoad<B>),
+    Tls(Box<HttpsRoad<B>>),
 }
 
 impl<B> Road<B>
@@ -69,7 +69,7 @@ where
         let url = target.as_url();
         if target.is_https() {
             let uri: http::Uri = url.as_str().parse().map_err(|_| format!("target {url}: not an address"))?;
-            return Ok(Self::Tls(HttpsRoad { client: https.0.clone(), origin: uri }));
+            return Ok(Self::Tls(Box::new(HttpsRoad { client: https.0.clone(), origin: uri })));
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().unwrap_or(80);

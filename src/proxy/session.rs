@@ -19,7 +19,7 @@ pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-sessi
 /// Sessions that are remembered at once, in this process.
 const MOST: u64 = 100_000;
 /// A session nobody uses is forgotten; at its next use it is bound anew.
-const IDLE: Duration = Duration::from_hours(48);
+const IDLE: Duration = Duration::from_secs(48 * 3600);
 
 /// Session → person, both as keyed 64-bit hashes: bounded, and nothing to steal.
 #[derive(Debug)]
