@@ -84,7 +84,8 @@ where
                 *request.uri_mut() = aim.into();
                 lines.carry(request).await
             }
-            Self::Tls(road) => road.carry(request, aim).await,
+            // Boxed, as all that is not the everyday way: a future is as large as its largest arm, and moved as a whole.
+            Self::Tls(road) => Box::pin(road.carry(request, aim)).await,
         }
     }
 }
@@ -198,7 +199,7 @@ where
         loop {
             let (mut line, is_fresh) = match self.take() {
                 Some(line) => (line, false),
-                None => (self.dial().await?, true),
+                None => (Box::pin(self.dial()).await?, true),
             };
             match line.send(request).await {
                 Ok(answer) => return Ok(self.answer(line, answer)),

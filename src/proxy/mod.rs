@@ -166,10 +166,12 @@ where
         parts.extensions = Extensions::new();
         let (is_get, is_delete) = (parts.method == Method::GET, parts.method == Method::DELETE);
 
-        let answer = road.carry(Request::from_parts(parts, body), aim);
+        let request = Request::from_parts(parts, body);
         let answer = match self.header_timeout {
-            None => answer.await?,
-            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Refusal::TimedOut)??,
+            None => road.carry(request, aim).await?,
+            Some(limit) => Box::pin(tokio::time::timeout(limit, road.carry(request, aim)))
+                .await
+                .map_err(|_| Refusal::TimedOut)??,
         };
         let (mut head, stream) = answer.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {

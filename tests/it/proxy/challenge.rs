@@ -133,6 +133,9 @@ async fn s35_forged_tokens_open_nothing() {
         format!("{token}="),
         format!(".{token}"),
         "vr_refresh-token-shape".to_owned(),
+        format!("{token} x"),
+        format!("{token},x"),
+        "\"x\"".to_owned(),
     ];
     assert_eq!(gate.call("/mcp", &token, &[]).await.status, StatusCode::OK, "the true one, also for the cache");
     for token in forged {
