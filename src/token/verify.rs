@@ -138,8 +138,9 @@ impl Parts {
         let known = match self.seen.known.get(&hash) {
             Some(known) if known.liveness.holds() => known,
             // The Grant was replaced or removed: what the token says still holds, what it rests on has to be read.
-            Some(known) => self.rest(hash, known.said()).await?,
-            None => self.first_sight(hash, token).await?,
+            Some(known) => Box::pin(self.rest(hash, known.said())).await?,
+            // Boxed: the cold paths would make the future of every call large.
+            None => Box::pin(self.first_sight(hash, token)).await?,
         };
         let now = self.clock.now();
         if known.caller.expires <= now {
