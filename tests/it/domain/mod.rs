@@ -1,1 +1,4 @@
 //! Tests of `domain`.
+
+mod redirects;
+mod resources;
