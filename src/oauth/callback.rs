@@ -59,7 +59,7 @@ impl AuthorizationServer {
             Err(refusal) => return Step::Refuse(refusal),
         };
         let Some(browser) = browser.filter(|browser| self.is_begun_in(browser, &returned, &state, state_cookie)) else {
-            return Step::Refuse(other_browser());
+            return self.refuse_stranger(&state).await;
         };
         // RFC 9207, also for errors: of a foreign issuer nothing is believed, not even that it failed (UP-2).
         if let Err(failed) = upstream.check_iss(returned.iss).await {
@@ -116,6 +116,20 @@ impl AuthorizationServer {
         let mac = state_cookie(&suffix).and_then(|cookie| URL_SAFE_NO_PAD.decode(cookie).ok());
         let parts: [&[u8]; 2] = [browser.id.as_bytes(), returned.state.as_bytes()];
         mac.is_some_and(|mac| self.parts.keyring.mac_is(STATE_PURPOSE, &parts, &mac))
+    }
+
+    /// S2: stops a login begun in one browser from being finished in another. Nothing is taken and nobody is called. A
+    /// reload after the end comes here too, since the cookie was dropped then: it is told that all is done (behaviour 18).
+    async fn refuse_stranger(&self, state: &Credential<UpstreamState>) -> Step {
+        let id = RequestId::from_bytes(*state.id()).to_string();
+        match self.parts.store.get::<AuthorizationRequest>(&id).await {
+            Ok(None) => Step::Refuse(self.gone(state)),
+            Ok(Some(_)) => {
+                let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
+                Step::Refuse(Refusal { error, page: RefusalPage::OtherBrowser })
+            }
+            Err(outage) => unavailable(outage.into()),
+        }
     }
 
     /// The deciding step: of many callbacks with one state, one gets the request. A request that waits for another
@@ -249,14 +263,6 @@ fn denied_upstream(error: &str) -> Error {
 
 fn bad(why: &'static str) -> Refusal {
     Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::BadRequest }
-}
-
-/// S2: stops a login begun in one browser from being finished in another.
-fn other_browser() -> Refusal {
-    Refusal {
-        error: Error::new(ErrorCode::AccessDenied, "the login was begun in another browser"),
-        page: RefusalPage::OtherBrowser,
-    }
 }
 
 /// UP-2: nothing of such an answer is believed or shown. It is the sender's fault, unless we could not look it up.

@@ -1,1 +1,9 @@
-//! Tests of `oauth`.
+//! Tests of `oauth`: the authorization server without HTTP, over a memory store, a hand-turned clock and fake providers.
+
+mod authorize;
+mod callback;
+mod code;
+mod consent;
+mod house;
+mod metadata;
+mod register;
