@@ -1,0 +1,52 @@
+# The table of contents of all chores; `just` alone lists them.
+
+# Builds against the system's OpenSSL where there is one, which is faster than building it.
+features := if `pkg-config --exists openssl && echo yes || true` == "yes" { "--no-default-features --features dev" } else { "" }
+
+_list:
+    @just --list --unsorted
+
+# Everything that a change must pass before it lands.
+check: fmt-check clippy test doc deny
+
+# See a whole login on this machine.
+dev *arguments:
+    cargo run --release {{features}} -- dev {{arguments}}
+
+# Write the sources in the house's format.
+fmt:
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all --check
+
+# Lints, warnings are errors.
+clippy:
+    cargo clippy --all-targets {{features}} -- -D warnings
+
+# Unit and integration tests (an argument filters: `just test walls`).
+test *filter:
+    cargo test {{features}} {{filter}}
+
+# Everything, also against third-party clients, providers and servers; installs them below target/.
+test-all *arguments:
+    tests/run {{arguments}}
+
+# The documentation of the library; broken links are errors.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps {{features}}
+
+# Licences, bans, sources; advisories where their database can be had.
+deny:
+    cargo deny --all-features check bans licenses sources
+    -cargo deny --all-features check advisories
+
+# Micro benchmarks, then load in interleaved rounds.
+bench:
+    cargo bench {{features}} --bench micro
+    cargo build --release {{features}}
+    python3 benches/load/run.py
+
+# The container image.
+image:
+    docker build -t vestibule .
