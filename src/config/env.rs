@@ -45,9 +45,18 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 
 /// Writes the variables over the tree.
 pub(super) fn overlay(table: &mut Table, environment: &Environment, mistakes: &mut Vec<Mistake>) {
-    for (name, value) in environment.0.iter().filter(|(_, value)| !value.is_empty()) {
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        let mut keys: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+    let mut variables: Vec<(Vec<String>, &String, &String)> = environment
+        .0
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, name, value)))
+        .map(|(rest, name, value)| (rest.split("__").map(str::to_ascii_lowercase).collect(), name, value))
+        .collect();
+    // Numbers as numbers, so that the second comes before the tenth.
+    variables.sort_by_cached_key(|(keys, ..)| {
+        keys.iter().map(|key| (key.parse().unwrap_or(usize::MAX), key.clone())).collect::<Vec<_>>()
+    });
+    for (mut keys, name, value) in variables {
         let value = match as_secret_file(&mut keys) {
             Some(twin) if environment.get(&format!("{PREFIX}{twin}")).is_some() => {
                 mistakes.push(mistake(name, format!("both {PREFIX}{twin} and its _FILE twin are set"), "keep one"));
@@ -159,11 +168,12 @@ mod tests {
     #[test]
     fn a_variable_overrides_hyphens_and_numbers_included() {
         let (table, mistakes) = after(
-            "[upstream.my-idp]\nclient_id = \"old\"\n[[resource]]\npath = \"/a\"",
+            &format!("[upstream.my-idp]\nclient_id = \"old\"\n{}", "[[resource]]\n".repeat(9)),
             &[
                 ("VESTIBULE__UPSTREAM__MY_IDP__CLIENT_ID", "new"),
-                ("VESTIBULE__RESOURCE__PATH", "/b"),
-                ("VESTIBULE__RESOURCE__1__PATH", "/c"),
+                ("VESTIBULE__RESOURCE__10__PATH", "/k"),
+                ("VESTIBULE__RESOURCE__9__PATH", "/c"),
+                ("VESTIBULE__RESOURCE__1__PATH", "/b"),
                 ("VESTIBULE__UPSTREAM__MY_IDP__CLIENT_SECRET_FILE", "/run/s"),
                 ("VESTIBULE__LISTEN", ""),
                 ("VESTIBULE_PORT", "tcp://10.0.0.1"),
@@ -172,7 +182,7 @@ mod tests {
         assert!(mistakes.is_empty(), "{mistakes:?}");
         assert_eq!(text(&table, &["upstream", "my-idp", "client_id"]), "new");
         assert_eq!(text(&table, &["upstream", "my-idp", "client_secret"]), "file:/run/s");
-        assert_eq!(text(&table, &["resource", "1", "path"]), "/c");
+        assert_eq!(text(&table, &["resource", "9", "path"]), "/c");
         assert!(!table.contains_key("listen"));
     }
 

@@ -20,6 +20,7 @@
 //! the settings name. No secret appears in a mistake, a warning or a resolved value.
 
 mod client;
+mod disk;
 mod env;
 mod file;
 mod mistake;
@@ -33,7 +34,7 @@ mod upstream;
 
 use std::{
     cell::RefCell,
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -105,11 +106,8 @@ impl File {
     /// # Errors
     /// Those of the file system.
     pub fn read(path: &Path) -> io::Result<Self> {
-        if fs::metadata(path)?.len() > 4 << 20 {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a configuration has at most 4 MiB"));
-        }
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { name: path.display().to_string(), text: fs::read_to_string(path)?, folder })
+        Ok(Self { name: path.display().to_string(), text: disk::read_text(path, 4 << 20)?, folder })
     }
 }
 
@@ -226,16 +224,13 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         http: upstream_room::http::HttpSettings { timeout: limits.provider_timeout, extra_ca: extra_ca.clone() },
         upstreams,
         resources,
-        oauth: oauth::Settings {
+        oauth: granting(&public_url, &tokens, &asking, &limits, clients),
+        proxy: spending(&public_url, &limits, (hosts, origins), extra_ca),
+        web: web::Settings {
             public_url: public_url.clone(),
-            consent: asking.mode,
-            registration: asking.registration,
-            clients,
-            loopback_hosts: asking.loopback_hosts,
-            code_life: tokens.code_life,
-            request_life: limits.login_life,
-            grant_life: tokens.grant_life,
-            consent_life: asking.life,
+            requests_per_minute: limits.requests_per_minute,
+            trusted_proxies: limits.trusted_proxies,
+            drain: limits.drain,
         },
         token: token::Settings {
             issuer: public_url.trimmed().to_owned(),
@@ -243,23 +238,45 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
             life: tokens.access_life,
             claims: tokens.claims,
         },
-        proxy: proxy::Settings {
-            public_url: public_url.clone(),
-            hosts,
-            origins,
-            header_timeout: limits.header_timeout,
-            idle_timeout: limits.idle_timeout,
-            extra_ca,
-        },
-        web: web::Settings {
-            public_url: public_url.clone(),
-            requests_per_minute: limits.requests_per_minute,
-            trusted_proxies: limits.trusted_proxies,
-            drain: limits.drain,
-        },
         telemetry: telemetry?,
         public_url,
         warnings: Vec::new(),
         resolved: Vec::new(),
     })
+}
+
+fn granting(
+    public_url: &HttpsUrl,
+    tokens: &server::Tokens,
+    asking: &server::Asking,
+    limits: &server::Limits,
+    clients: Vec<oauth::StaticClient>,
+) -> oauth::Settings {
+    oauth::Settings {
+        public_url: public_url.clone(),
+        consent: asking.mode,
+        registration: asking.registration,
+        clients,
+        loopback_hosts: asking.loopback_hosts,
+        code_life: tokens.code_life,
+        request_life: limits.login_life,
+        grant_life: tokens.grant_life,
+        consent_life: asking.life,
+    }
+}
+
+fn spending(
+    public_url: &HttpsUrl,
+    limits: &server::Limits,
+    (hosts, origins): (Vec<String>, Vec<String>),
+    extra_ca: Option<Vec<u8>>,
+) -> proxy::Settings {
+    proxy::Settings {
+        public_url: public_url.clone(),
+        hosts,
+        origins,
+        header_timeout: limits.header_timeout,
+        idle_timeout: limits.idle_timeout,
+        extra_ca,
+    }
 }

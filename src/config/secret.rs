@@ -1,11 +1,14 @@
 //! Where secrets come from: the file itself, `env:NAME`, `file:/path`.
 
-use std::{fs, io::Read, path::Path};
+use std::{fs, path::Path};
 
-use super::section::{Desk, Said, shown};
+use super::{
+    disk,
+    section::{Desk, Said, shown},
+};
 use crate::domain::Secret;
 
-/// Longer than any secret; keeps a mistaken path (`file:/dev/zero`) from filling memory.
+/// Longer than any secret.
 const LONGEST: u64 = 64 * 1024;
 
 /// Opens the source and shows, masked, which one it was.
@@ -41,22 +44,14 @@ pub(super) fn open(desk: &Desk<'_>, said: Said) -> Option<Secret<String>> {
 }
 
 fn read(desk: &Desk<'_>, setting: &str, path: &Path) -> Result<Secret<String>, String> {
-    let file = fs::File::open(path).map_err(|e| e.to_string())?;
-    let metadata = file.metadata().map_err(|e| e.to_string())?;
-    if metadata.is_dir() {
-        return Err("it is a folder".to_owned());
-    }
+    let text = disk::read_text(path, LONGEST).map_err(|e| e.to_string())?;
     #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o004 != 0 {
+    if fs::metadata(path).is_ok_and(|m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()) & 0o004 != 0) {
         desk.warn(format!("{setting}: everyone on this machine can read {}; `chmod 600` it", path.display()));
     }
-    let mut text = String::new();
-    file.take(LONGEST + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
-    if text.len() as u64 > LONGEST {
-        return Err("it is longer than 64 KiB".to_owned());
-    }
+    let mut text = zeroize::Zeroizing::new(text);
     // Editors and `echo` end a file with a line break that belongs to nobody's secret.
-    let trimmed = text.trim_end_matches(['\r', '\n']).to_owned();
-    zeroize::Zeroize::zeroize(&mut text);
-    Ok(Secret::new(trimmed))
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    Ok(Secret::new(std::mem::take(&mut *text)))
 }

@@ -293,20 +293,20 @@ impl<'d> Section<'d> {
     }
 
     /// The table under `key`, empty if absent.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'d> {
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
         let path = self.at(key);
         match self.take(key) {
-            Some(Node { value: Value::Table(table), origin }) => Section::new(self.desk, path, origin, table),
+            Some(Node { value: Value::Table(table), origin }) => Self::new(self.desk, path, origin, table),
             Some(node) => {
                 self.unfit(key, &node, &format!("[{path}]"));
-                Section::new(self.desk, path, node.origin, Table::new())
+                Self::new(self.desk, path, node.origin, Table::new())
             }
-            None => Section::new(self.desk, path, Origin::Default, Table::new()),
+            None => Self::new(self.desk, path, Origin::Default, Table::new()),
         }
     }
 
     /// The tables under `[[key]]`.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'d>> {
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let path = self.at(key);
         let items = match self.take(key) {
             None => Vec::new(),
@@ -321,7 +321,7 @@ impl<'d> Section<'d> {
         for (index, item) in items.into_iter().enumerate() {
             let path = format!("{path}[{index}]");
             match item.value {
-                Value::Table(table) => sections.push(Section::new(self.desk, path, item.origin, table)),
+                Value::Table(table) => sections.push(Self::new(self.desk, path, item.origin, table)),
                 other => {
                     let problem = format!("expected a table, found {}", other.shape());
                     self.desk.mistake(&path, &item.origin, problem, format!("write the section's head as [[{key}]]"));

@@ -1,8 +1,9 @@
 //! The house itself: where it listens, its keys, its store, its lives and limits.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    disk,
     quantity::{duration, size},
     secret,
     section::{Said, Section},
@@ -315,12 +316,7 @@ pub(super) fn origins(top: &mut Section<'_>) -> Vec<String> {
 pub(super) fn extra_ca(top: &mut Section<'_>) -> Option<Vec<u8>> {
     let folder = top.desk.folder.clone();
     top.parsed("extra_ca", "\"/etc/ssl/our-ca.pem\"", |text| {
-        let path = folder.join(text);
-        let size = fs::metadata(&path).map_err(|e| e.to_string())?.len();
-        if size > 4 << 20 {
-            return Err("is larger than 4 MiB".to_owned());
-        }
-        let pem = fs::read(path).map_err(|e| e.to_string())?;
+        let pem = disk::read(&folder.join(text), 4 << 20).map_err(|e| e.to_string())?;
         let marker = b"-----BEGIN CERTIFICATE-----";
         if pem.windows(marker.len()).any(|w| w == marker) {
             Ok(pem)

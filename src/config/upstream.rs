@@ -1,8 +1,9 @@
 //! `[upstream.X]`: a preset, the operator's variables and overrides, and our credentials there.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use super::{
+    disk,
     mistake::nearest,
     section::{Section, shown},
     tree::{Node, Value},
@@ -77,13 +78,10 @@ fn one(
     let had_secret = section.has("client_secret");
     let client_secret = section.secret("client_secret");
     let provider = preset.and_then(|preset| fill(&section, preset, &overrides));
-    if let Some(provider) = &provider {
-        if !had_secret && provider.token.client_auth != ClientAuth::None {
-            let problem = "is missing";
-            let remedy =
-                "write client_secret = \"env:NAME\", or \"file:/path\"; for a public app client_auth = \"none\"";
-            section.desk.mistake(&section.at("client_secret"), &place, problem, remedy);
-        }
+    let needs_secret = provider.as_ref().is_some_and(|provider| provider.token.client_auth != ClientAuth::None);
+    if needs_secret && !had_secret {
+        let remedy = "write client_secret = \"env:NAME\", or \"file:/path\"; for a public app client_auth = \"none\"";
+        section.desk.mistake(&section.at("client_secret"), &place, "is missing", remedy);
     }
     section.finish();
     let callback = HttpsUrl::parse(&format!("{}/callback/{name}", public_url?.trimmed()), dangerous_allow_http).ok()?;
@@ -100,12 +98,7 @@ fn preset(section: &mut Section<'_>) -> Option<Preset> {
         section.take("provider");
         let folder = section.desk.folder.clone();
         return section.parsed("provider_file", "\"./mine.toml\"", |text| {
-            let path = folder.join(text);
-            let size = fs::metadata(&path).map_err(|e| e.to_string())?.len();
-            if size > LONGEST {
-                return Err("is too long for a provider file".to_owned());
-            }
-            let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
+            let text = disk::read_text(&folder.join(text), LONGEST).map_err(|e| e.to_string())?;
             Provider::from_toml(&text).map_err(|e| e.to_string())
         });
     }

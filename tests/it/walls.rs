@@ -117,7 +117,7 @@ fn door(file: &str, room: &str, name: &str) -> Option<String> {
     }
     let (_, doors) = DOORS.iter().find(|(guarded, _)| *guarded == name)?;
     let is_door = |door: &&str| if door.ends_with('/') { file.starts_with(*door) } else { file == *door };
-    (!doors.iter().any(|door| is_door(door))).then(|| format!("{name} is named only in {}", doors.join(" and ")))
+    (!doors.iter().any(is_door)).then(|| format!("{name} is named only in {}", doors.join(" and ")))
 }
 
 /// Identifiers, `::`, braces, commas and semicolons; comments and literals are gone, the rest is a dot.

@@ -12,6 +12,15 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
+fn every_setting_is_in_the_example_of_every_setting() {
+    let text = include_str!("../../../examples/every-setting.toml");
+    let settings = super::load(text, &variables(text).map(|name| (name, KEY)).collect::<Vec<_>>(), &[]).unwrap();
+    let left: Vec<&str> =
+        settings.resolved.iter().filter(|r| r.origin == config::Origin::Default).map(|r| r.path.as_str()).collect();
+    assert!(left.is_empty(), "not in the example: {left:?}");
+}
+
+#[test]
 fn every_example_can_be_served() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let Ok(entries) = fs::read_dir(&folder) else { return };

@@ -340,10 +340,11 @@ proptest! {
         key in prop::sample::select(vec![
             "public_url", "listen", "secret_key", "store", "upstream", "resource", "client", "hosts", "tokens", "limits",
             "resource.allow", "upstream.github", "upstream.github.endpoints", "store.cache", "limits.drain", "extra_ca",
+            "upstream.github.provider_file",
         ]),
         value in prop::sample::select(vec![
             "1", "-9223372036854775808", "1.5", "true", "\"\"", "\"\u{202e}x\"", "[]", "[[]]", "{}", "{ a = { a = 1 } }",
-            "1979-05-27", "[1, \"a\", {}]", "\"file:/dev/zero\"", "\"file:/\"", "\"env:\"", "\"99999999999999999999d\"",
+            "1979-05-27", "[1, \"a\", {}]", "\"file:/dev/zero\"", "\"/dev/zero\"", "\"file:/\"", "\"env:\"", "\"99999999999999999999d\"",
         ]),
         rest in any::<bool>(),
     ) {
