@@ -17,7 +17,7 @@ use josekit::{
 };
 use sha2::Sha256;
 
-use super::{ResourceKey, keyring::Broken};
+use super::{ResourceKey, seal::Broken};
 use crate::domain::Secret;
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1).

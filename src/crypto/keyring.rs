@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Random,
-    seal::{self, Cipher, Head, NONCE, Version},
+    seal::{self, Broken, Cipher, Head, NONCE, Version},
 };
 use crate::domain::{ResourceUri, Secret};
 
@@ -30,11 +30,6 @@ pub struct MasterKey(Secret<[u8; 32]>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a secret key is 32 random bytes in base64; `vestibule secret new` makes one")]
 pub struct BadMasterKey;
-
-/// Sealed bytes did not open: wrong key, wrong name, or changed (S32).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("sealed value does not open")]
-pub struct Broken;
 
 const PADDING_OR_NOT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -29,3 +29,4 @@ mod seal;
 
 pub use keyring::{Keyring, MasterKey, ResourceKey};
 pub use random::{Os, Random, Seeded};
+pub use seal::Broken;

@@ -12,7 +12,10 @@ use aes_gcm::{
     aead::{AeadInOut, inout::InOutBuf},
 };
 
-use super::keyring::Broken;
+/// Sealed bytes did not open: wrong key, wrong name, or changed (S32).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("sealed value does not open")]
+pub struct Broken;
 
 /// Bytes of a nonce.
 pub(super) const NONCE: usize = 12;

@@ -27,6 +27,7 @@ mod liveness;
 pub mod memory;
 mod open;
 mod record;
+mod settings;
 pub mod sled;
 pub mod sweep;
 
@@ -36,8 +37,9 @@ pub use backend::{Backend, Key, Life};
 use bytes::Bytes;
 pub use liveness::Liveness;
 use liveness::Watchers;
-pub use open::{Fsync, OpenError, Settings, SledSettings, open};
+pub use open::open;
 pub use record::{Record, client_id, consent_id};
+pub use settings::{Fsync, OpenError, Settings, SledSettings};
 
 use crate::{
     crypto::{Keyring, Random},

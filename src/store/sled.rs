@@ -20,8 +20,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub use super::open::{Fsync, SledSettings};
-use super::{Backend, Key, Life, Unavailable, open::OpenError};
+use super::{
+    Backend, Key, Life, Unavailable,
+    settings::{Fsync, OpenError, SledSettings},
+};
 
 /// How many acknowledgements one flush may answer.
 const GROUP: usize = 512;

@@ -5,11 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use vestibule::{
     domain::{Clock as _, Instant},
-    store::{
-        Backend, Record, Store,
-        memory::Memory,
-        sled::{Sled, SledSettings},
-    },
+    store::{Backend, Record, SledSettings, Store, memory::Memory, sled::Sled},
 };
 
 use crate::world::{self, ManualClock, clock::DAWN};

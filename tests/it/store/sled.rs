@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use vestibule::{
     crypto::Keyring,
-    store::{
-        self, OpenError, Settings,
-        sled::{Fsync, Sled, SledSettings},
-    },
+    store::{self, Fsync, OpenError, Settings, SledSettings, sled::Sled},
 };
 
 use super::fixture::{Memo, Note, store_at};

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot};
 use url::Url;
 use vestibule::{
     cli::{House, SystemClock},
@@ -41,8 +41,8 @@ pub(crate) struct Town {
     /// `secret_key`, as it is in the file.
     pub(crate) secret_key: String,
     spawned: Option<Spawned>,
-    stop: Option<oneshot::Sender<()>>,
-    house: Option<JoinHandle<anyhow::Result<()>>>,
+    /// The house stops when this is dropped.
+    _stop: Option<oneshot::Sender<()>>,
 }
 
 impl Town {
@@ -65,11 +65,11 @@ impl Town {
             House::build(settings, clock.clone() as Arc<dyn Clock>, random()).await.expect("the house is built");
         let (stop, stopped) = oneshot::channel::<()>();
         let admin_base = format!("http://{}", admin.local_addr().expect("an address"));
-        let house = tokio::spawn(house.serve(public, Some(admin), async move {
+        tokio::spawn(house.serve(public, Some(admin), async move {
             let _ = stopped.await;
         }));
         let (admin, secret_key) = (admin_base, secret_key());
-        Self { base, admin, provider, mcp, clock, secret_key, spawned: None, stop: Some(stop), house: Some(house) }
+        Self { base, admin, provider, mcp, clock, secret_key, spawned: None, _stop: Some(stop) }
     }
 
     /// The same town around the real binary, started with `serve`; everything that it says is kept.
@@ -94,7 +94,7 @@ impl Town {
         let spawned = Some(Spawned { child, log, folder });
         let admin = format!("http://{admin}");
         let (clock, secret_key) = (ManualClock::new(), secret_key());
-        let town = Self { base, admin, provider, mcp, clock, secret_key, spawned, stop: None, house: None };
+        let town = Self { base, admin, provider, mcp, clock, secret_key, spawned, _stop: None };
         for _ in 0..200 {
             let ready = http().get(format!("{}/readyz", town.admin)).send().await;
             if ready.is_ok_and(|response| response.status() == 200) {
@@ -134,15 +134,6 @@ impl Town {
             resource("/notes"),
             resource("/other"),
         )
-    }
-
-    /// Ends the house in order and hands out what it said at the end.
-    pub(crate) async fn close(mut self) -> anyhow::Result<()> {
-        drop(self.stop.take());
-        match self.house.take() {
-            Some(house) => tokio::time::timeout(Duration::from_secs(20), house).await??,
-            None => Ok(()),
-        }
     }
 
     /// A client that has registered itself with [`CALLBACK`].
