@@ -81,7 +81,8 @@ pub enum GrantStage {
     Issued {
         /// Of the code's secret.
         code: SecretHash,
-        /// The redirect URI of the request, if the client gave one there; `/token` must repeat it byte for byte (AZ-4).
+        /// The redirect URI of the request, if the client gave one there. Where `/token` repeats it, it is compared byte
+        /// for byte (AZ-4); it may be left out, since PKCE has taken its place (OAuth 2.1 §10.2).
         redirect: Option<String>,
         /// The S256 challenge that the verifier must meet.
         challenge: CodeChallenge,
