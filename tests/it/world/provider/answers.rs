@@ -327,7 +327,7 @@ impl FakeProvider {
     }
 
     fn userinfo(&self, request: &Received) -> Response {
-        if let Err(refusal) = self.bearer(request) {
+        if let Some(refusal) = self.without_bearer(request) {
             return refusal;
         }
         let mut claims = self.claims();
@@ -345,7 +345,7 @@ impl FakeProvider {
     }
 
     fn emails(&self, request: &Received) -> Response {
-        if let Err(refusal) = self.bearer(request) {
+        if let Some(refusal) = self.without_bearer(request) {
             return refusal;
         }
         let person = self.state().person.clone();
@@ -358,14 +358,15 @@ impl FakeProvider {
         )
     }
 
-    fn bearer(&self, request: &Received) -> Result<(), Response> {
+    /// The refusal of a request without a token that lives here.
+    fn without_bearer(&self, request: &Received) -> Option<Response> {
         if !request.headers.contains_key("user-agent") {
-            return Err((StatusCode::FORBIDDEN, "Request forbidden by administrative rules.").into_response());
+            return Some((StatusCode::FORBIDDEN, "Request forbidden by administrative rules.").into_response());
         }
         let token = request.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
         match token {
-            Some(token) if self.knows_access(token) => Ok(()),
-            _ => Err(json_of(401, &json!({ "error": "invalid_token" }))),
+            Some(token) if self.knows_access(token) => None,
+            _ => Some(json_of(401, &json!({ "error": "invalid_token" }))),
         }
     }
 
