@@ -54,9 +54,11 @@ impl Upstream {
         let (name, rules) = (self.name(), &self.settings.provider.identity);
         let token = answer.access_token().secret();
         if self.settings.provider.protocol == Protocol::Oauth {
-            let mut info = self.userinfo(known, token).await?;
-            self.fill_email(token, &mut info).await?;
-            return identity::read(rules, name, &[&info]);
+            let mut person = identity::read(rules, name, &[&self.userinfo(known, token).await?])?;
+            if let Some(email) = self.listed_email(token).await? {
+                (person.email, person.email_verified) = (Some(email), true);
+            }
+            return Ok(person);
         }
         let claims = self.verified_claims(known, answer, nonce).await?;
         if rules.source == Source::IdToken && (known.userinfo.is_none() || !identity::has_gaps(rules, &claims)) {
@@ -86,24 +88,17 @@ impl Upstream {
     }
 
     /// Where the preset names an e-mail list: the primary, verified address of it, which profiles often hide.
-    async fn fill_email(&self, token: &str, info: &mut Value) -> Result<(), Failed> {
-        let Some(url) = &self.settings.provider.endpoints.emails else { return Ok(()) };
-        let rules = &self.settings.provider.identity;
-        let found = match self.read_with(url, token).await {
-            Ok(emails) => identity::primary_email(&emails),
+    async fn listed_email(&self, token: &str) -> Result<Option<String>, Failed> {
+        let Some(url) = &self.settings.provider.endpoints.emails else { return Ok(None) };
+        match self.read_with(url, token).await {
+            Ok(emails) => Ok(identity::primary_email(&emails)),
             // A GitHub App without the permission: the login goes on, with what the profile says, unverified.
             Err(Failed::Refused { cause, .. }) => {
                 tracing::warn!(upstream = %self.name(), cause, "the e-mail list gives nothing");
-                None
+                Ok(None)
             }
-            Err(other) => return Err(other),
-        };
-        if let (Some(email), Some(object)) = (found, info.as_object_mut()) {
-            for (pointer, value) in [(&rules.email, Value::String(email)), (&rules.email_verified, Value::Bool(true))] {
-                object.insert(pointer.trim_start_matches('/').to_owned(), value);
-            }
+            Err(other) => Err(other),
         }
-        Ok(())
     }
 
     /// A JSON document readable with the person's fresh access token.

@@ -37,7 +37,7 @@ pub(super) fn has_gaps(rules: &IdentityRules, document: &Value) -> bool {
 }
 
 /// The provider's identifier in a document: a string, or a whole number (GitHub).
-pub(super) fn subject(document: &Value, pointer: &str) -> Option<String> {
+fn subject(document: &Value, pointer: &str) -> Option<String> {
     match document.pointer(pointer)? {
         Value::String(_) => text(document, pointer),
         Value::Number(number) if !number.is_f64() => Some(number.to_string()),
@@ -45,8 +45,7 @@ pub(super) fn subject(document: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Puts the address that is both primary and verified, in a list like GitHub's `/user/emails`, into the document that
-/// the other pointers are read from. Without one the document stays as it is.
+/// The address that is both primary and verified in a list like GitHub's `/user/emails`.
 pub(super) fn primary_email(emails: &Value) -> Option<String> {
     let is = |email: &Value, name: &str| email.get(name) == Some(&Value::Bool(true));
     let list = emails.as_array()?;

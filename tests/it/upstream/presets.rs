@@ -178,9 +178,9 @@ async fn transcript_of(preset: &str, profile: Profile) -> String {
         text.push_str("\n\n");
         text.push_str(&transcript(request));
     }
-    let identity = serde_json::to_value(&identity).unwrap();
+    let identity = serde_json::to_string_pretty(&identity).unwrap();
     let life = tokens.expires.map(|end| end.since(crate::world::clock::DAWN).as_secs());
-    text + &format!("\n{identity:#}\nrefresh: {}, life: {life:?}, scope: {:?}", tokens.refresh.is_some(), tokens.scope)
+    text + &format!("\n{identity}\nrefresh: {}, life: {life:?}, scope: {:?}", tokens.refresh.is_some(), tokens.scope)
 }
 
 #[tokio::test]

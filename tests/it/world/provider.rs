@@ -259,6 +259,11 @@ impl FakeProvider {
         self.received().into_iter().filter(|request| request.path == path).collect()
     }
 
+    /// Forgets what it received.
+    pub(crate) fn forget(&self) {
+        self.state().received.clear();
+    }
+
     /// Breaks something.
     pub(crate) fn set_fault(&self, fault: Fault) {
         self.state().faults.insert(fault);
