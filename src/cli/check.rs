@@ -15,7 +15,7 @@ use crate::{
     config::{self, Mistakes, Settings},
     crypto::{Keyring, Os},
     store::{self, OpenError},
-    upstream::{Upstreams, http::Http},
+    upstream::{Failed, Upstreams, http::Http},
 };
 
 #[derive(Debug, Clone, clap::Args)]
@@ -99,13 +99,18 @@ async fn providers(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
         let about = format!("upstream.{}", upstream.name());
         findings.push(match upstream.probe().await {
             Ok(line) => Finding::new(Grade::Ok, about, line),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-                Finding::new(Grade::Failure, about, format!("{error}{cause}"))
-            }
+            Err(error) => Finding::new(Grade::Failure, about, explained(&error)),
         });
     }
     Ok(findings)
+}
+
+/// With the cause, which only the operator may see.
+fn explained(error: &Failed) -> String {
+    match error {
+        Failed::Unreachable { cause } | Failed::Refused { cause: Some(cause), .. } => format!("{error}: {cause}"),
+        _ => error.to_string(),
+    }
 }
 
 fn document(settings: &Settings, findings: &[Finding], is_sound: bool) -> String {

@@ -96,3 +96,18 @@ fn a_configuration_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("nowhere.toml cannot be read"));
 }
+
+#[test]
+fn a_provider_that_cannot_be_reached_fails_with_its_cause() {
+    let folder = installation();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = command(folder.path(), &["check"])
+        .env("VESTIBULE__UPSTREAM__GITHUB__PROVIDER", "oidc")
+        .env("VESTIBULE__UPSTREAM__GITHUB__ISSUER", format!("http://{closed}"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = stdout(&output);
+    let cause = told.split("the provider could not be reached: ").nth(1).unwrap_or_default();
+    assert!(cause.lines().next().is_some_and(|line| line.len() > 5), "{told}");
+}
