@@ -271,3 +271,51 @@ async fn a_post_is_sent_once_even_if_the_connection_dies_under_it() {
     counted.recv().await.unwrap();
     assert!(counted.try_recv().is_err(), "the POST was repeated");
 }
+
+/// A target that answers `{}` to each request, closes after `per_line` of them, and tells each connection.
+async fn counting_target(per_line: usize) -> (String, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let (count, counted) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.send(()).unwrap();
+            tokio::spawn(async move {
+                for _ in 0..per_line {
+                    let mut seen = Vec::new();
+                    while !seen.ends_with(b"\r\n\r\n{}") {
+                        let mut buffer = [0; 4096];
+                        let n = stream.read(&mut buffer).await.unwrap();
+                        if n == 0 {
+                            return;
+                        }
+                        seen.extend_from_slice(&buffer[..n]);
+                    }
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+                }
+            });
+        }
+    });
+    (target, counted)
+}
+
+#[tokio::test]
+async fn a_line_is_used_again_and_one_found_dead_is_dialled_anew() {
+    for (per_line, lines) in [(100, 1), (1, 5)] {
+        let (target, mut counted) = counting_target(per_line).await;
+        let gate =
+            Gatehouse::with(settings(), |all| all[0] = super::gatehouse::resource("/mcp", &target, Vec::new())).await;
+        let token = gate.token("ann", "/mcp").await;
+        for _ in 0..5 {
+            assert_eq!(gate.call("/mcp", &token, &[]).await.status, StatusCode::OK);
+            // The target's farewell has to arrive, as it would between two calls of a person.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let mut count = 0;
+        while counted.try_recv().is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, lines);
+    }
+}
