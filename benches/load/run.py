@@ -480,6 +480,7 @@ def measure(args, work, server, plain, through, running):
             headers={"Sec-Fetch-Site": "none", "Accept": "text/html"})),
     }, max(3, args.rounds // 2))
 
+    browser.ours.close()  # idle for longer than the server keeps it; the next request dials anew
     before = cpu_ns(server.pids())
     codes = [code_for(browser, client, resource) for _ in range(args.flows)]
     half = cpu_ns(server.pids())
