@@ -72,8 +72,11 @@ impl AuthorizationServer {
         if given.first("grant_type").is_none() {
             return Err(Error::new(ErrorCode::InvalidRequest, "grant_type is missing"));
         }
-        // The client first: one that is not known has to hear `invalid_client`, whatever it asks for, since that is
-        // what makes it register anew (behaviour 15).
+        // The client first, if one is named: who is not known has to hear `invalid_client`, whatever it asks for, since
+        // that is what makes it register anew (behaviour 15). Who names none is told of the grant type first.
+        if basic.is_none() && given.first("client_id").is_none() {
+            TokenRequest::read(given)?;
+        }
         let client = self.authenticate(given, basic).await?;
         match TokenRequest::read(given)? {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
