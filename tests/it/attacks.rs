@@ -514,7 +514,7 @@ async fn malformed_token_requests_get_precise_errors() {
     let client = town.client().await;
     for (form, expected) in [
         (vec![], "invalid_request"),
-        (vec![("grant_type", "password")], "invalid_client"),
+        (vec![("grant_type", "password")], "unsupported_grant_type"),
         (vec![("grant_type", "password"), ("client_id", &client.id)], "unsupported_grant_type"),
         (vec![("grant_type", "refresh_token"), ("refresh_token", "x"), ("client_id", "nobody")], "invalid_client"),
         (vec![("grant_type", "authorization_code"), ("grant_type", "authorization_code")], "invalid_request"),
