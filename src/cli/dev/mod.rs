@@ -82,8 +82,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
         close(&stop, house).await?;
         return walked;
     }
+    let interrupted = interrupted()?;
     invite(&url);
-    interrupted().await;
+    interrupted.await;
     say("\nclosing");
     close(&stop, house).await
 }
@@ -211,20 +212,24 @@ async fn close(stop: &watch::Sender<bool>, house: JoinHandle<anyhow::Result<()>>
     house.await.context("the house fell")?
 }
 
-/// Ctrl-C, or SIGTERM where there is such a thing.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// Resolves at Ctrl-C or SIGTERM. The handlers stand from this call on, not only from the first poll, so that whoever
+/// reads the invitation can end the show at once.
+#[cfg(unix)]
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    drop(tokio::signal::ctrl_c().await);
+    })
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 #[cfg(test)]
