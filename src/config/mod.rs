@@ -261,6 +261,8 @@ fn granting(
         code_life: tokens.code_life,
         request_life: limits.login_life,
         grant_life: tokens.grant_life,
+        absolute_life: tokens.absolute_life,
+        refresh_grace: tokens.refresh_grace,
         consent_life: asking.life,
     }
 }

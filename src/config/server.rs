@@ -140,6 +140,8 @@ pub(super) struct Tokens {
     pub(super) access_life: Duration,
     pub(super) code_life: Duration,
     pub(super) grant_life: Duration,
+    pub(super) absolute_life: Duration,
+    pub(super) refresh_grace: Duration,
     pub(super) claims: Vec<IdentityClaim>,
 }
 
@@ -150,6 +152,8 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
     // RFC 6749 §4.1.2: at most ten minutes.
     let code_life = section.parsed_or("code_life", "60s", "\"60s\"", duration("5s", "10m"));
     let grant_life = section.parsed_or("grant_life", "30d", "\"30d\"", duration("1m", "365d"));
+    let absolute_life = section.parsed_or("absolute_life", "90d", "\"90d\"", duration("1m", "3650d"));
+    let refresh_grace = section.parsed_or("refresh_grace", "60s", "\"60s\"", duration("0s", "10m"));
     let claims = section.each("claims", r#"["email", "name"]"#, |text| match text {
         "email" => Ok(IdentityClaim::Email),
         "name" => Ok(IdentityClaim::Name),
@@ -163,6 +167,8 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
         access_life: access_life?,
         code_life: code_life?,
         grant_life: grant_life?,
+        absolute_life: absolute_life?,
+        refresh_grace: refresh_grace?,
         claims,
     })
 }

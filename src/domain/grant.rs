@@ -101,19 +101,20 @@ pub enum GrantStage {
     },
 }
 
-/// The current refresh token and, within its grace, the predecessor (D6).
+/// The current refresh token and, within their grace, its predecessors (D6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshChain {
     /// Counts rotations.
     pub generation: u32,
     /// Of the current token's secret.
     pub current: SecretHash,
-    /// The token before it.
+    /// The tokens before it that are within their grace, oldest first: one of them still yields its successor, also when
+    /// that one was used meanwhile (behaviour 23).
     #[serde(default)]
-    pub previous: Option<RetiredRefresh>,
+    pub retired: Vec<RetiredRefresh>,
 }
 
-/// The refresh token that was rotated away last.
+/// A refresh token that was rotated away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetiredRefresh {
     /// Of its secret.

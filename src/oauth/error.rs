@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::{store, token::MintFailed, upstream};
+use crate::{
+    store,
+    token::{MintFailed, RenewFailed},
+    upstream,
+};
 
 /// Registered error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +132,22 @@ impl From<upstream::Failed> for Error {
                 Self::new(ErrorCode::TemporarilyUnavailable, "the identity provider does not answer, try again")
                     .because(cause)
             }
+        }
+    }
+}
+
+/// Behaviour 24: only a login that has ended is `invalid_grant`; everything that may pass is 503.
+impl From<RenewFailed> for Error {
+    fn from(failed: RenewFailed) -> Self {
+        match failed {
+            RenewFailed::Ended => {
+                Self::new(ErrorCode::InvalidGrant, "the login at the identity provider has ended; log in again")
+            }
+            RenewFailed::Unreachable(cause) => {
+                Self::new(ErrorCode::TemporarilyUnavailable, "the identity provider does not answer, try again")
+                    .because(cause)
+            }
+            RenewFailed::Store(outage) => outage.into(),
         }
     }
 }

@@ -9,7 +9,10 @@
 //! - `redirect_uri` at `/token` is optional, since PKCE has taken its place (OAuth 2.1 §10.2), and is compared byte for
 //!   byte (AZ-4), where the machine compares parsed URLs;
 //! - it reads the wall clock: expiry is judged by our clock before, and what is handed in never expires;
-//! - the access token is not shown to it, since it keeps plain strings.
+//! - at refresh it compares clients only where the client is named, so it always is: one public client's refresh token
+//!   is nothing in another's hands (RT-4). Strange scopes are narrowed away here too, and its one-hour expiry and its
+//!   wall clock have no say;
+//! - codes, access and refresh tokens are not shown to it where it would keep them, as plain strings.
 
 use std::borrow::Cow;
 
@@ -19,10 +22,11 @@ use oxide_auth::{
         authorization::{self, Authorization},
         error::{AccessTokenErrorType, AuthorizationErrorType},
         extensions::Pkce,
+        refresh,
     },
     primitives::{
         grant::{Extensions, Grant as OxideGrant, GrantExtension as _, Value},
-        issuer::IssuedToken,
+        issuer::{IssuedToken, RefreshedToken, TokenType},
         registrar::{BoundClient, ExactUrl, PreGrant, RegisteredUrl},
     },
 };
@@ -345,4 +349,129 @@ fn unredeemed(mut error: accesstoken::Error, asked_for_grant: bool) -> RedeemQue
         None => (ErrorCode::ServerError, "the code could not be judged"),
     };
     RedeemQuestion::Refused(code, why)
+}
+
+/// What `/token` was asked with `grant_type=refresh_token`; the client is authenticated already.
+pub(super) struct RefreshAsked<'a> {
+    pub(super) client: &'a Client,
+    pub(super) scope: Option<&'a str>,
+}
+
+impl refresh::Request for RefreshAsked<'_> {
+    fn valid(&self) -> bool {
+        true
+    }
+
+    /// Not the real one: the machine only hands it back.
+    fn refresh_token(&self) -> Option<Cow<'_, str>> {
+        Some("".into())
+    }
+
+    fn scope(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn grant_type(&self) -> Option<Cow<'_, str>> {
+        Some("refresh_token".into())
+    }
+
+    fn authorization(&self) -> Option<(Cow<'_, str>, Cow<'_, [u8]>)> {
+        Some((self.client.id.as_str().into(), Cow::Borrowed(&[])))
+    }
+
+    fn extension(&self, _: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+}
+
+/// What the machine wants to know next about a refresh token.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RefreshQuestion {
+    /// Is this the client that it says? Answered by [`Refresh::authenticated`].
+    Authenticate,
+    /// Which Grant does the token name? Answered by [`Refresh::recovered`].
+    Recover,
+    /// Everything is proven: issue an access token of this scope. Answered by [`Refresh::issued`].
+    Issue(Scope),
+    /// Done.
+    Settled,
+    /// Refused.
+    Refused(ErrorCode, &'static str),
+}
+
+/// Drives the refresh machine: authenticate, recover the Grant, compare the client, narrow the scope, issue.
+pub(super) struct Refresh<'a> {
+    machine: refresh::Refresh,
+    asked: &'a RefreshAsked<'a>,
+}
+
+impl<'a> Refresh<'a> {
+    /// The machine and its first question.
+    pub(super) fn begin(asked: &'a RefreshAsked<'a>) -> (Self, RefreshQuestion) {
+        let mut driver = Self { machine: refresh::Refresh::new(asked), asked };
+        let question = driver.advance(refresh::Input::None);
+        (driver, question)
+    }
+
+    /// The client proved who it is before the machine was begun.
+    pub(super) fn authenticated(&mut self) -> RefreshQuestion {
+        self.advance(refresh::Input::Authenticated { scope: None })
+    }
+
+    /// The Grant that the token names, if there is one: to whom it was given, and for what.
+    pub(super) fn recovered(&mut self, terms: Option<(&str, &Scope)>) -> RefreshQuestion {
+        let Some((client_id, granted)) = terms else {
+            return self.advance(refresh::Input::Recovered { scope: None, grant: None });
+        };
+        // RFC 6749 §6: what is asked for may only be less. What was never granted is left away (behaviour 16), but
+        // somebody who asks for nothing else gets nothing.
+        let narrowed = self.asked.scope.map(|scope| Scope::parse(scope).narrowed_to(granted));
+        if narrowed.as_ref().is_some_and(Scope::is_empty) && !granted.is_empty() {
+            return RefreshQuestion::Refused(ErrorCode::InvalidScope, "scope exceeds what was granted");
+        }
+        let (Ok(scope), Ok(redirect_uri)) = (granted.to_string().parse(), NOT_REPEATED.parse()) else {
+            return RefreshQuestion::Refused(ErrorCode::ServerError, "the refresh token could not be judged");
+        };
+        let grant = OxideGrant {
+            owner_id: String::new(),
+            client_id: client_id.to_owned(),
+            scope,
+            redirect_uri,
+            until: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+            extensions: Extensions::new(),
+        };
+        let scope = narrowed.filter(|scope| !scope.is_empty()).map(|scope| scope.to_string().into());
+        self.advance(refresh::Input::Recovered { scope, grant: Some(Box::new(grant)) })
+    }
+
+    /// The chain was rotated and the tokens are made.
+    pub(super) fn issued(&mut self) -> RefreshQuestion {
+        let until = chrono::DateTime::<chrono::Utc>::MAX_UTC;
+        let unseen = RefreshedToken { token: String::new(), refresh: None, until, token_type: TokenType::Bearer };
+        self.advance(refresh::Input::Refreshed(unseen))
+    }
+
+    fn advance(&mut self, input: refresh::Input<'_>) -> RefreshQuestion {
+        match self.machine.advance(input) {
+            refresh::Output::Unauthenticated { .. } => RefreshQuestion::Authenticate,
+            refresh::Output::RecoverRefresh { .. } => RefreshQuestion::Recover,
+            refresh::Output::Refresh { grant, .. } => RefreshQuestion::Issue(Scope::parse(&grant.scope.to_string())),
+            refresh::Output::Ok(_) => RefreshQuestion::Settled,
+            refresh::Output::Err(error) => unrefreshed(error),
+        }
+    }
+}
+
+fn unrefreshed(mut error: refresh::Error) -> RefreshQuestion {
+    let kind = error.description().map(|description| description.kind());
+    let (code, why) = match kind {
+        Some(AccessTokenErrorType::InvalidGrant) => {
+            (ErrorCode::InvalidGrant, "the refresh token is unknown, revoked, expired or another client's")
+        }
+        Some(AccessTokenErrorType::InvalidScope) => (ErrorCode::InvalidScope, "scope exceeds what was granted"),
+        Some(AccessTokenErrorType::InvalidClient) => (ErrorCode::InvalidClient, "client authentication failed"),
+        Some(_) => (ErrorCode::InvalidRequest, "the token request is malformed"),
+        None => (ErrorCode::ServerError, "the refresh token could not be judged"),
+    };
+    RefreshQuestion::Refused(code, why)
 }

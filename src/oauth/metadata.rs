@@ -70,7 +70,8 @@ impl Documents {
 
 fn server(settings: &Settings, parts: &Parts) -> Bytes {
     let issuer = settings.public_url.trimmed();
-    let scopes = all_scopes(&parts.resources);
+    // SEP-2207: clients ask for it only where it is listed. It is no permission, so no Resource lists it.
+    let scopes = all_scopes(&parts.resources).joined_with(&Scope::parse(OFFLINE_ACCESS));
     json(&ServerMetadata {
         issuer,
         authorization_endpoint: format!("{issuer}/authorize"),
@@ -80,7 +81,7 @@ fn server(settings: &Settings, parts: &Parts) -> Bytes {
         scopes_supported: scopes.iter().collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
-        grant_types_supported: &["authorization_code"],
+        grant_types_supported: &["authorization_code", "refresh_token"],
         token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,

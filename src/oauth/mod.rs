@@ -11,8 +11,9 @@
 //! it out. Steps never call one another: each returns a [`Step`], and the stage decides which comes next.
 //!
 //! **What decides.** Each flow has exactly one deciding step in the Store: the callback *takes* the request, `/token`
-//! swaps a Grant from `Issued` to `Active`. Of many who try at once one wins; the others are told so, kindly where they
-//! are people. Credentials bear a MAC, so a forgery never reaches the Store and kills nothing (S11).
+//! swaps a Grant from `Issued` to `Active`, a refresh turns its chain of refresh tokens. Of many who try at once one
+//! wins; the others are told so, kindly where they are people, and within the grace of a refresh they get what the
+//! winner got. Credentials bear a MAC, so a forgery never reaches the Store and kills nothing (S11).
 //!
 //! **Neighbours.** Leans on `token` (mint), `store`, `upstream`, `crypto` and `domain`; is called by `web`.
 //!
@@ -66,8 +67,12 @@ pub struct Settings {
     pub code_life: Duration,
     /// Life of a login under way (10 min).
     pub request_life: Duration,
-    /// Sliding life of a Grant (30 d).
+    /// Sliding life of a Grant (30 d): from the last refresh on.
     pub grant_life: Duration,
+    /// Absolute life of a Grant (90 d): from the login on, however often it is refreshed (RT-5).
+    pub absolute_life: Duration,
+    /// How long a rotated refresh token still yields its successor (60 s; 0 is strict: never) (RT-3).
+    pub refresh_grace: Duration,
     /// How long a consent is remembered (90 d).
     pub consent_life: Duration,
 }

@@ -12,7 +12,7 @@
 //! 5. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
 //!    away; `Host` and what the Resource injects are put on (RS-3, RS-4).
 //! 6. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
-//!    becomes ours, since only we can tell the client where to log in.
+//!    becomes ours, since only we can tell the client where to log in, and the next refresh renews the upstream token.
 //!
 //! **Neighbours.** `token` verifies; `domain` names. `web` hands requests in and carries answers out; it also answers
 //! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.
@@ -41,7 +41,7 @@ use route::Route;
 use session::{Named, Sessions};
 
 use crate::{
-    domain::{Clock, HttpsUrl, Resource},
+    domain::{Clock, HttpsUrl, Injection, Resource},
     token::{Caller, Mint},
 };
 
@@ -175,7 +175,7 @@ where
         };
         let (mut head, stream) = answer.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
-            tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused what was injected");
+            Box::pin(self.note_refusal(resource, &caller)).await;
             return Err(Refusal::UpstreamRefused);
         }
         self.sessions.learn(
@@ -188,6 +188,17 @@ where
         head.version = Version::HTTP_11;
         let until = if is_get && is_stream { self.end_of(named, &caller) } else { None };
         Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, until)))
+    }
+
+    /// The MCP server refused what was injected. Where that was the upstream token, the next refresh has to renew it.
+    async fn note_refusal(&self, resource: &Resource, caller: &Caller) {
+        tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused what was injected");
+        if !resource.inject.iter().any(|injection| matches!(injection, Injection::UpstreamToken)) {
+            return;
+        }
+        if let Err(error) = self.mint.mark_stale(caller).await {
+            tracing::warn!(grant = %caller.grant, %error, "the upstream token could not be marked stale");
+        }
     }
 
     /// When a standing `GET` stream of a session ends: with the token, for a revoked person must not listen for ever

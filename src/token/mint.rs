@@ -10,7 +10,8 @@ use crate::{
     domain::{Grant, GrantStage, Instant, Scope, Secret},
 };
 
-/// By how much a token ends before the upstream token does: time for the call that is under way (D5).
+/// By how much a token ends before the upstream token does: time for the call that is under way (D5). At most half of
+/// what is left, so that a provider whose tokens live for a minute can be used at all.
 const MARGIN: Duration = Duration::from_secs(60);
 /// Bytes of claims beyond which the upstream token stays out: with header and an RS256 signature, in base64, this is
 /// what fits into `Authorization: Bearer …` of 8 KiB, the line that many servers stop at (TOK-5). An upstream token of
@@ -59,7 +60,7 @@ impl Parts {
 
     /// Whole seconds, at least one: the set life, bounded by the ends of the upstream token and of the Grant.
     fn life(&self, grant: &Grant, now: Instant) -> Result<Duration, MintFailed> {
-        let upstream = grant.tokens.expires.map(|expires| (expires - MARGIN).since(now));
+        let upstream = upstream_rest(grant, now);
         // While the code is out, the record lives by the code; the token is made for the Grant that follows.
         let active = matches!(grant.stage, GrantStage::Active { .. });
         let record = active.then(|| grant.expires.since(now));
@@ -95,6 +96,12 @@ impl Parts {
             }
         }
     }
+}
+
+/// How long a token on this Grant may live for the upstream token's sake; `None` where the provider set no end.
+pub(super) fn upstream_rest(grant: &Grant, now: Instant) -> Option<Duration> {
+    let left = grant.tokens.expires?.since(now);
+    Some(left.saturating_sub(MARGIN.min(left / 2)))
 }
 
 impl From<BadKey> for MintFailed {

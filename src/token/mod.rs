@@ -12,10 +12,13 @@
 //! refused for its bytes alone is remembered for a few seconds, so that one bad token sent a thousand times costs one
 //! signature check.
 //!
+//! What a token spends at the provider is kept fresh here too (`renew`): once for each Grant, however many ask at the
+//! same moment, and without losing a login to a provider's bad hour.
+//!
 //! Signing keys (`keys`) lie in the store, sealed, one record per algorithm: replicas that start together agree on
 //! them by one `insert`, and a later change of stage (next, current, retired) is one swap.
 //!
-//! **Neighbours.** Leans on `store`, `crypto` and `domain`. `oauth` mints and publishes, `proxy` verifies; those two
+//! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy` verifies; those two
 //! never meet.
 //!
 //! **Nevers.** No HTTP, no challenge, no decision about who gets a Grant. A token, or why exactly it was refused, is
@@ -23,11 +26,13 @@
 
 mod keys;
 mod mint;
+mod renew;
 mod verify;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use renew::RenewFailed;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,7 +48,8 @@ pub struct Settings {
     pub issuer: String,
     /// Signature algorithm.
     pub algorithm: Algorithm,
-    /// The longest life of an access token (1 h); never longer than the upstream token's rest less 60 s (D5).
+    /// The longest life of an access token (1 h); never longer than the upstream token's rest less 60 s, or half of that
+    /// rest where it is shorter than two minutes (D5).
     pub life: Duration,
     /// Which identity claims go into the token.
     pub claims: Vec<IdentityClaim>,

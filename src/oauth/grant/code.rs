@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
 use crate::{
     crypto::hash,
-    domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, grant::SecretHash},
+    domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, Secret, grant::SecretHash},
     oauth::machine::{CodeTerms, Redeem, RedeemAsked, RedeemQuestion},
     store::Change,
 };
@@ -54,8 +54,8 @@ enum Intent {
 
 /// What the deciding step did.
 enum Settled {
-    /// This request is the winner; the Grant as it is from now on.
-    Activated(Box<Grant>),
+    /// This request is the winner; the Grant as it is from now on, and its first refresh token.
+    Activated(Box<Grant>, Option<Secret<String>>),
     /// The code was spent a moment ago.
     Twice,
     /// Nothing is left, or never was: unknown, expired, burnt, replayed.
@@ -79,10 +79,11 @@ impl AuthorizationServer {
                 }
                 RedeemQuestion::Issue => {
                     check_resource(issued.as_ref(), &request.resources)?;
-                    let Settled::Activated(grant) = self.settle(id, &spent, Intent::Activate).await? else {
+                    let Settled::Activated(grant, refresh_token) = self.settle(id, &spent, Intent::Activate).await?
+                    else {
                         return Err(unknown());
                     };
-                    response = Some(self.respond(&grant).await?);
+                    response = Some(self.respond(&grant, refresh_token).await?);
                     machine.issued()
                 }
                 RedeemQuestion::Settled => {
@@ -112,25 +113,27 @@ impl AuthorizationServer {
         }
         match self.settle(id, spent, Intent::Burn).await? {
             Settled::Twice => Err(Error::new(ErrorCode::InvalidGrant, "the code was used a moment ago")),
-            Settled::Activated(_) | Settled::Gone => Err(unknown()),
+            Settled::Activated(..) | Settled::Gone => Err(unknown()),
         }
     }
 
     /// The deciding step, the table above: of many who hold the code, one gets the Grant.
     async fn settle(&self, id: GrantId, spent: &SecretHash, intent: Intent) -> Result<Settled, Error> {
         let now = self.parts.clock.now();
-        let expires = now + self.settings.grant_life;
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Settled::Gone) };
             match &grant.stage {
-                GrantStage::Issued { code, .. } if is_same(code, spent) && now < grant.expires => match intent {
-                    Intent::Burn => (Change::Remove, Settled::Gone),
-                    Intent::Activate => {
-                        let stage = GrantStage::Active { code: *spent, redeemed: now, refresh: None };
-                        let active = Grant { stage, expires, ..grant };
-                        (Change::Put(active.clone()), Settled::Activated(Box::new(active)))
+                GrantStage::Issued { code, may_refresh, .. } if is_same(code, spent) && now < grant.expires => {
+                    match intent {
+                        Intent::Burn => (Change::Remove, Settled::Gone),
+                        Intent::Activate => {
+                            let (refresh, token) = may_refresh.then(|| self.first_refresh(id)).unzip();
+                            let stage = GrantStage::Active { code: *spent, redeemed: now, refresh };
+                            let active = Grant { stage, expires: self.grant_end(grant.created, now), ..grant };
+                            (Change::Put(active.clone()), Settled::Activated(Box::new(active), token))
+                        }
                     }
-                },
+                }
                 GrantStage::Active { code, redeemed, .. } if is_same(code, spent) => {
                     let is_double = now.since(*redeemed) <= DOUBLE_SUBMIT;
                     if is_double { (Change::Keep, Settled::Twice) } else { (Change::Remove, Settled::Gone) }
@@ -146,15 +149,9 @@ impl AuthorizationServer {
     }
 
     /// RFC 6749 §5.1. A Grant for which no token can be made is not kept.
-    async fn respond(&self, grant: &Grant) -> Result<TokenResponse, Error> {
+    async fn respond(&self, grant: &Grant, refresh_token: Option<Secret<String>>) -> Result<TokenResponse, Error> {
         match self.parts.mint.mint(grant, &grant.scope) {
-            Ok(minted) => Ok(TokenResponse {
-                access_token: minted.token,
-                token_type: "Bearer",
-                expires_in: minted.life.as_secs(),
-                scope: grant.scope.clone(),
-                refresh_token: None,
-            }),
+            Ok(minted) => Ok(TokenResponse::new(minted, grant.scope.clone(), refresh_token)),
             Err(failed) => {
                 self.parts.store.remove::<Grant>(&grant.id.to_string()).await?;
                 Err(failed.into())

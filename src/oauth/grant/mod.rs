@@ -1,9 +1,13 @@
 //! `/token`: one request, read once, one arm for each grant type (RFC 6749 §3.2).
 
 mod code;
+mod refresh;
 
 use super::{AuthorizationServer, Error, ErrorCode, Parameters, parameters::Given};
-use crate::domain::{Scope, Secret};
+use crate::{
+    domain::{Scope, Secret},
+    token::Minted,
+};
 
 /// `Authorization: Basic`, both halves form-decoded (RFC 6749 §2.3.1).
 #[derive(Debug)]
@@ -31,17 +35,30 @@ pub struct TokenResponse {
     pub refresh_token: Option<Secret<String>>,
 }
 
+impl TokenResponse {
+    fn new(minted: Minted, scope: Scope, refresh_token: Option<Secret<String>>) -> Self {
+        let expires_in = minted.life.as_secs();
+        Self { access_token: minted.token, token_type: "Bearer", expires_in, scope, refresh_token }
+    }
+}
+
 /// What `/token` is asked for.
 enum TokenRequest<'a> {
     /// RFC 6749 §4.1.3.
     Code(code::CodeRequest<'a>),
+    /// RFC 6749 §6.
+    Refresh(refresh::RefreshRequest<'a>),
 }
 
 impl<'a> TokenRequest<'a> {
     fn read(given: Given<'a>) -> Result<Self, Error> {
         match given.first("grant_type") {
             Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
-            _ => Err(Error::new(ErrorCode::UnsupportedGrantType, "grant_type must be authorization_code")),
+            Some("refresh_token") => Ok(Self::Refresh(refresh::RefreshRequest::read(given)?)),
+            _ => Err(Error::new(
+                ErrorCode::UnsupportedGrantType,
+                "grant_type must be authorization_code or refresh_token",
+            )),
         }
     }
 }
@@ -80,6 +97,7 @@ impl AuthorizationServer {
         let client = self.authenticate(given, basic).await?;
         match TokenRequest::read(given)? {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
+            TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
         }
     }
 }

@@ -114,8 +114,10 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
         (None, Some(3600)),
         (Some(86_400), Some(3600)),
         (Some(1000), Some(940)),
-        (Some(61), Some(1)),
-        (Some(60), None),
+        (Some(120), Some(60)),
+        (Some(60), Some(30)),
+        (Some(2), Some(1)),
+        (Some(1), None),
         (Some(0), None),
     ];
     for (rest, life) in cases {

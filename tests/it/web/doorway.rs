@@ -172,6 +172,8 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),
+        absolute_life: Duration::from_secs(90 * 86_400),
+        refresh_grace: Duration::from_secs(60),
         consent_life: Duration::from_secs(90 * 86_400),
     };
     let parts = Parts {

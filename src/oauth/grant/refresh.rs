@@ -1,0 +1,218 @@
+//! `grant_type=refresh_token`: a new access token and the next refresh token (RFC 6749 §6; RT-1 to RT-6, D6).
+//!
+//! What happens to the Grant:
+//!
+//! | the refresh token is | and | Grant |
+//! |---|---|---|
+//! | forged | | untouched, the store is not asked |
+//! | authentic | another client's, or `resource` is another one | untouched |
+//! | current | all is well | turned: its successor is current, its end moves on |
+//! | a predecessor | within the grace (60 s) | untouched; it yields the same successor (behaviour 23) |
+//! | a predecessor | older | removed: two parties hold one family, and one of them is a thief (RT-2) |
+//! | any of these | the provider ended the login | removed |
+//! | any of these | the provider does not answer | untouched (behaviour 24) |
+//!
+//! The provider is asked first and the chain is turned last, by one swap: whatever fails before it, the client still
+//! holds a token that is good. A client that never hears the answer to a turn has the grace to ask again.
+
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use crate::{
+    crypto::hash,
+    domain::{
+        Client, Grant, GrantId, GrantStage, Instant, RefreshToken, Secret,
+        grant::{RefreshChain, RetiredRefresh, SecretHash},
+    },
+    oauth::machine::{Refresh, RefreshAsked, RefreshQuestion},
+    store::Change,
+};
+
+/// How many predecessors are remembered. A client that turns the chain more often within the grace is not a client.
+const MOST_RETIRED: usize = 32;
+
+/// The parameters of RFC 6749 §6; the client is read elsewhere.
+pub(super) struct RefreshRequest<'a> {
+    token: &'a str,
+    scope: Option<&'a str>,
+    resources: Vec<&'a str>,
+}
+
+impl<'a> RefreshRequest<'a> {
+    pub(super) fn read(given: Given<'a>) -> Result<Self, Error> {
+        let missing = || Error::new(ErrorCode::InvalidRequest, "refresh_token is missing");
+        Ok(Self {
+            token: given.first("refresh_token").ok_or_else(missing)?,
+            scope: given.first("scope"),
+            resources: given.all("resource").collect(),
+        })
+    }
+}
+
+/// Where an authentic refresh token stands in the chain of its Grant.
+enum Standing<'a> {
+    Current,
+    /// Within the grace; with its successor.
+    Retired(&'a Secret<String>),
+    /// Rotated away long ago.
+    Spent,
+}
+
+/// What the deciding step did.
+enum Turned {
+    /// The Grant as it is now, and the refresh token to hand out.
+    On(Box<Grant>, Secret<String>),
+    /// The family was revoked.
+    Replayed,
+    /// There is no such Grant (any more).
+    Gone,
+}
+
+impl AuthorizationServer {
+    /// Drives the machine; the swap in `turn` decides.
+    pub(super) async fn refresh(&self, client: &Client, request: &RefreshRequest<'_>) -> Result<TokenResponse, Error> {
+        if !client.may_refresh {
+            return Err(Error::new(ErrorCode::UnauthorizedClient, "this client registered without refresh_token"));
+        }
+        let (id, presented) = self.refresh_named_by(request.token)?;
+        let asked = RefreshAsked { client, scope: request.scope };
+        let (mut machine, mut question) = Refresh::begin(&asked);
+        let (mut found, mut response) = (None, None);
+        loop {
+            question = match question {
+                RefreshQuestion::Authenticate => machine.authenticated(),
+                RefreshQuestion::Recover => {
+                    found = self.parts.store.get::<Grant>(&id.to_string()).await?;
+                    machine.recovered(found.as_ref().map(|grant| (grant.client.as_str(), &grant.scope)))
+                }
+                RefreshQuestion::Issue(scope) => {
+                    let grant = found.take().ok_or_else(dead)?;
+                    self.check_terms(&grant, &request.resources)?;
+                    let (grant, refresh_token) = self.fresh_and_turned(grant, &presented).await?;
+                    let minted = self.parts.mint.mint(&grant, &scope)?;
+                    response = Some(TokenResponse::new(minted, scope, Some(refresh_token)));
+                    machine.issued()
+                }
+                RefreshQuestion::Settled => {
+                    let lost = || Error::new(ErrorCode::ServerError, "the refresh token could not be judged");
+                    return response.ok_or_else(lost);
+                }
+                RefreshQuestion::Refused(code, why) => return Err(Error::new(code, why)),
+            };
+        }
+    }
+
+    /// A forged token dies here, before the store is asked: it kills nothing.
+    fn refresh_named_by(&self, token: &str) -> Result<(GrantId, SecretHash), Error> {
+        let token = hash::authenticate::<RefreshToken>(&self.parts.keyring, token).map_err(|_| dead())?;
+        Ok((GrantId::from_bytes(*token.id()), hash::secret_hash(&token)))
+    }
+
+    /// RT-4, and what the operator has changed since the login: the Resource is there and the person still admitted.
+    fn check_terms(&self, grant: &Grant, requested: &[&str]) -> Result<(), Error> {
+        if !requested.iter().all(|asked| grant.resource.is_meant_by(asked)) {
+            return Err(Error::new(ErrorCode::InvalidTarget, "resource is not the one that was authorized"));
+        }
+        let is_admitted = |resource: &crate::domain::Resource| resource.allow.admits(&grant.identity);
+        if self.resource_at(&grant.resource).is_some_and(|resource| is_admitted(resource)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorCode::InvalidGrant, "this account is no longer admitted to this server"))
+    }
+
+    /// First the provider, if it has to be asked; then the one swap.
+    async fn fresh_and_turned(&self, grant: Grant, presented: &SecretHash) -> Result<(Grant, Secret<String>), Error> {
+        let id = grant.id;
+        // A token that is no good must not make us ask the provider.
+        if !matches!(self.standing(&grant, presented), Some(Standing::Spent) | None) {
+            self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
+        }
+        match self.turn(id, presented).await? {
+            Turned::On(grant, refresh_token) => Ok((*grant, refresh_token)),
+            Turned::Replayed => {
+                tracing::warn!(grant = %id, "an old refresh token was used again: its family is revoked");
+                Err(dead())
+            }
+            Turned::Gone => Err(dead()),
+        }
+    }
+
+    /// The deciding step, the table above.
+    async fn turn(&self, id: GrantId, presented: &SecretHash) -> Result<Turned, Error> {
+        let decide = |grant: Option<Grant>| {
+            let Some(grant) = grant else { return (Change::Keep, Turned::Gone) };
+            let successor = match self.standing(&grant, presented) {
+                None => return (Change::Keep, Turned::Gone),
+                Some(Standing::Spent) => return (Change::Remove, Turned::Replayed),
+                Some(Standing::Retired(successor)) => Some(successor.clone()),
+                Some(Standing::Current) => None,
+            };
+            match successor {
+                Some(successor) => (Change::Keep, Turned::On(Box::new(grant), successor)),
+                None => match self.with_successor(grant) {
+                    Some((grant, successor)) => (Change::Put(grant.clone()), Turned::On(Box::new(grant), successor)),
+                    None => (Change::Remove, Turned::Gone),
+                },
+            }
+        };
+        Ok(self.parts.store.update(&id.to_string(), decide).await?)
+    }
+
+    /// `None` where the Grant has no chain.
+    fn standing<'a>(&self, grant: &'a Grant, presented: &SecretHash) -> Option<Standing<'a>> {
+        let GrantStage::Active { refresh: Some(chain), .. } = &grant.stage else { return None };
+        if is_same(&chain.current, presented) {
+            return Some(Standing::Current);
+        }
+        let now = self.parts.clock.now();
+        let within_grace = |retired: &&RetiredRefresh| {
+            is_same(&retired.hash, presented) && now.since(retired.retired) < self.settings.refresh_grace
+        };
+        let retired = chain.retired.iter().find(within_grace);
+        Some(retired.map_or(Standing::Spent, |retired| Standing::Retired(&retired.successor)))
+    }
+
+    /// The Grant with the next token as its current one and its end moved on; `None` when its days are over.
+    fn with_successor(&self, mut grant: Grant) -> Option<(Grant, Secret<String>)> {
+        let now = self.parts.clock.now();
+        let expires = self.grant_end(grant.created, now);
+        let GrantStage::Active { refresh: Some(chain), .. } = &mut grant.stage else { return None };
+        let generation = chain.generation.saturating_add(1);
+        let (current, text) = self.refresh_token(grant.id, generation);
+        let grace = self.settings.refresh_grace;
+        chain.retired.retain(|retired| now.since(retired.retired) < grace);
+        if chain.retired.len() == MOST_RETIRED {
+            chain.retired.remove(0);
+        }
+        if !grace.is_zero() {
+            chain.retired.push(RetiredRefresh { hash: chain.current, successor: text.clone(), retired: now });
+        }
+        (chain.generation, chain.current) = (generation, current);
+        grant.expires = expires;
+        (now < expires).then_some((grant, text))
+    }
+
+    /// The first of a chain, at the redemption of the code.
+    pub(super) fn first_refresh(&self, id: GrantId) -> (RefreshChain, Secret<String>) {
+        let (current, text) = self.refresh_token(id, 0);
+        (RefreshChain { generation: 0, current, retired: Vec::new() }, text)
+    }
+
+    fn refresh_token(&self, id: GrantId, generation: u32) -> (SecretHash, Secret<String>) {
+        let parts = &self.parts;
+        let (token, text) = hash::issue::<RefreshToken>(&parts.keyring, *id.as_bytes(), generation, &*parts.random);
+        (hash::secret_hash(&token), text)
+    }
+
+    /// RT-5: it slides with every use, up to an end that nothing moves.
+    pub(super) fn grant_end(&self, created: Instant, now: Instant) -> Instant {
+        (now + self.settings.grant_life).min(created + self.settings.absolute_life)
+    }
+}
+
+fn is_same(kept: &SecretHash, presented: &SecretHash) -> bool {
+    hash::same(kept.as_bytes(), presented.as_bytes())
+}
+
+/// RT-6: exactly this code; clients key on it and log in again.
+fn dead() -> Error {
+    Error::new(ErrorCode::InvalidGrant, "the refresh token is unknown, revoked, expired or another client's")
+}
