@@ -42,7 +42,7 @@ pub(super) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 /// The store's door: counts who goes through, and can be barred.
 pub(super) struct Door {
-    behind: Memory,
+    behind: Arc<dyn Backend>,
     visits: AtomicUsize,
     barred: AtomicBool,
 }
@@ -96,10 +96,18 @@ impl House {
 
     /// A house of other settings.
     pub(super) async fn with(change: impl FnOnce(&mut Settings, &mut Vec<Resource>)) -> Self {
+        Self::over(Arc::new(Memory::new()), change).await
+    }
+
+    /// A house over another store.
+    pub(super) async fn over(
+        backend: Arc<dyn Backend>,
+        change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
+    ) -> Self {
         let clock = ManualClock::new();
         let idp = FakeProvider::start(Profile::Oidc, clock.clone()).await;
         let hub = FakeProvider::start(Profile::Github, clock.clone()).await;
-        let door = Door { behind: Memory::new(), visits: AtomicUsize::new(0), barred: AtomicBool::new(false) };
+        let door = Door { behind: backend, visits: AtomicUsize::new(0), barred: AtomicBool::new(false) };
         let door = Arc::new(door);
         let store = Store::new(door.clone(), keyring(), clock.clone(), random());
         let (mut settings, mut resources) = (settings(), vec![resource("/notes", "idp"), resource("/mail", "hub")]);
@@ -192,6 +200,8 @@ fn settings() -> Settings {
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),
+        absolute_life: Duration::from_secs(90 * 86_400),
+        refresh_grace: Duration::from_secs(60),
         consent_life: Duration::from_secs(90 * 86_400),
     }
 }

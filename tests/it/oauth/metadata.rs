@@ -19,6 +19,7 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
       "registration_endpoint": "https://mcp.example.com/register",
       "jwks_uri": "https://mcp.example.com/jwks",
       "scopes_supported": [
+        "offline_access",
         "read",
         "write"
       ],
@@ -29,7 +30,8 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
         "query"
       ],
       "grant_types_supported": [
-        "authorization_code"
+        "authorization_code",
+        "refresh_token"
       ],
       "token_endpoint_auth_methods_supported": [
         "none",

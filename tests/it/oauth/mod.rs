@@ -6,4 +6,5 @@ mod code;
 mod consent;
 mod house;
 mod metadata;
+mod refresh;
 mod register;
