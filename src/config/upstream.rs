@@ -112,6 +112,11 @@ fn preset(section: &mut Section<'_>) -> Option<Preset> {
 
 fn overrides(section: &mut Section<'_>, variables: BTreeMap<String, String>, dangerous_allow_http: bool) -> Overrides {
     let any = |text: &str| Ok::<_, String>(text.to_owned());
+    let title = section.parsed("title", "\"Example Corp\"", |text| match text.trim() {
+        "" => Err("must not be empty"),
+        title if title.chars().count() > 64 => Err("must have at most 64 characters"),
+        title => Ok(title.to_owned()),
+    });
     let issuer = section.parsed("issuer", "\"https://login.example.com\"", any);
     let mut texts = section.section("endpoints");
     let url = "\"https://login.example.com/…\"";
@@ -140,6 +145,7 @@ fn overrides(section: &mut Section<'_>, variables: BTreeMap<String, String>, dan
     });
     let groups = section.parsed("groups", "\"/groups\"", any);
     Overrides {
+        title,
         variables,
         issuer,
         endpoints,

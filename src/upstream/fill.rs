@@ -51,9 +51,11 @@ impl Preset {
         if !filling.mistakes.is_empty() {
             return Err(filling.mistakes);
         }
+        // "Log in with OpenID Connect" tells a person nothing: the generic preset goes by its issuer's host.
+        let host = issuer.as_deref().filter(|_| self.name == "oidc").and_then(|issuer| host_of(issuer));
         Ok(Provider {
             name: self.name,
-            title: self.title,
+            title: overrides.title.clone().or(host).unwrap_or(self.title),
             protocol: self.protocol,
             issuer,
             endpoints,
@@ -65,6 +67,10 @@ impl Preset {
             dangerous_allow_http: overrides.dangerous_allow_http,
         })
     }
+}
+
+fn host_of(issuer: &str) -> Option<String> {
+    url::Url::parse(issuer).ok()?.host_str().map(str::to_owned)
 }
 
 struct Filling<'a> {

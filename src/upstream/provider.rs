@@ -258,6 +258,8 @@ pub enum Source {
 /// What the operator adds to a preset: the optional part of `[upstream.X]`.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
+    /// `title`: what people call it, on the consent page; replaces the preset's.
+    pub title: Option<String>,
     /// `[upstream.X.variables]`.
     pub variables: BTreeMap<String, String>,
     /// `issuer`: replaces the preset's; needed for `provider = "oidc"`.

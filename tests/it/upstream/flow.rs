@@ -139,7 +139,7 @@ async fn probe_tells_one_line() {
     let bench = Bench::new(Profile::Oidc).await;
     assert_eq!(
         bench.upstream.probe().await.unwrap(),
-        "OpenID Connect: metadata fits its issuer, 1 signing keys, login at 127.0.0.1"
+        "127.0.0.1: metadata fits its issuer, 1 signing keys, login at 127.0.0.1"
     );
     let github = Bench::new(Profile::Github).await;
     assert!(github.upstream.probe().await.unwrap().starts_with("GitHub: answers"));
