@@ -488,7 +488,7 @@ async fn s35_no_confused_token_opens_the_gate() {
         changed[member] = value;
         tries.push(format!("{}.{}.{}", header(changed), parts[1], parts[2]));
     }
-    let flipped = parts[2].replace(|c: char| c == 'A', "B").replace('-', "_");
+    let flipped = parts[2].replace('A', "B").replace('-', "_");
     if flipped != parts[2] {
         parts[2] = &flipped;
         tries.push(parts.join("."));
