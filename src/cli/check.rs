@@ -40,7 +40,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Err(mistakes) => return Err(mistakes.into()),
     };
     let mut findings = findings::of(&settings);
-    findings.push(store(&settings).await);
+    findings.extend(store(&settings).await);
     if !options.offline {
         findings.extend(providers(&settings).await?);
     }
@@ -66,24 +66,44 @@ fn told(mistakes: &Mistakes) -> serde_json::Value {
 
 /// Opens the store and closes it again. A running server holds its folder: that is as good as an answer. A folder that
 /// is not there yet is left for `serve` to make.
-async fn store(settings: &Settings) -> Finding {
-    let about = "store";
-    let store::Settings::Sled(sled) = &settings.store else {
-        return Finding::new(Grade::Ok, about, "memory");
-    };
+async fn store(settings: &Settings) -> Vec<Finding> {
+    match &settings.store {
+        store::Settings::Memory => vec![Finding::new(Grade::Ok, STORE, "memory")],
+        store::Settings::Sled(sled) => vec![folder(settings, sled).await],
+        store::Settings::Redis(redis) => server(settings, redis).await,
+    }
+}
+
+/// What findings about the store begin with.
+const STORE: &str = "store";
+
+async fn opened(settings: &Settings, store: store::Settings) -> Result<store::Store, OpenError> {
+    let keyring = Arc::new(Keyring::new(settings.secret_key.clone(), settings.older_keys.clone()));
+    let store = store::open(store, keyring, Arc::new(SystemClock), Arc::new(Os)).await?;
+    store.probe().await?;
+    Ok(store)
+}
+
+async fn server(settings: &Settings, redis: &store::RedisSettings) -> Vec<Finding> {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match opened(settings, store::Settings::Redis(redis.clone())).await {
+        Ok(store) => {
+            let cautions = store.cautions().iter().map(|caution| Finding::new(Grade::Warning, STORE, caution.clone()));
+            std::iter::once(Finding::new(Grade::Ok, STORE, format!("{} answers", redis.url))).chain(cautions).collect()
+        }
+        Err(error) => vec![Finding::new(Grade::Failure, STORE, error.to_string())],
+    }
+}
+
+async fn folder(settings: &Settings, sled: &store::SledSettings) -> Finding {
+    let about = STORE;
     let path = sled.path.display();
     if !sled.path.exists() {
         return Finding::new(Grade::Ok, about, format!("{path} is not there yet; serve will make it"));
     }
     let sled = store::SledSettings { patience: std::time::Duration::ZERO, ..sled.clone() };
-    let keyring = Arc::new(Keyring::new(settings.secret_key.clone(), settings.older_keys.clone()));
-    let opened = store::open(store::Settings::Sled(sled.clone()), keyring, Arc::new(SystemClock), Arc::new(Os)).await;
-    let answer = match opened {
-        Ok(store) => store.probe().await.map_err(OpenError::from),
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(()) => Finding::new(Grade::Ok, about, format!("{path} opens")),
+    match opened(settings, store::Settings::Sled(sled)).await {
+        Ok(_) => Finding::new(Grade::Ok, about, format!("{path} opens")),
         Err(OpenError::Held { .. }) => Finding::new(Grade::Ok, about, format!("{path} is in use by a running server")),
         Err(error) => Finding::new(Grade::Failure, about, error.to_string()),
     }

@@ -61,6 +61,9 @@ impl House {
             warnings: settings.warnings,
         };
         let store = store::open(settings.store, Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&random)).await?;
+        for caution in store.cautions() {
+            tracing::warn!("{caution}");
+        }
         let (mint_store, mint_keys) = (store.clone(), Arc::clone(&keyring));
         let mint = Mint::open(settings.token, mint_store, mint_keys, Arc::clone(&clock), Arc::clone(&random))
             .await
@@ -89,8 +92,10 @@ impl House {
         let Self { store, door, web, line } = self;
         line.log(&public, admin.as_ref());
         let sweeper = tokio::spawn(store::sweep::run(store.clone(), SWEEP));
+        let reader = tokio::spawn(store::replicas::run(store.clone()));
         let served = web::serve(web, door, public, admin, readiness(store.clone()), stop).await;
         sweeper.abort();
+        reader.abort();
         // Also after a failed listener: what was acknowledged must survive.
         let flushed = store.flush().await;
         served.context("a listener failed")?;
@@ -124,6 +129,7 @@ fn store_kind(settings: &store::Settings) -> &'static str {
     match settings {
         store::Settings::Memory => "memory",
         store::Settings::Sled(_) => "sled",
+        store::Settings::Redis(_) => "redis",
     }
 }
 

@@ -56,4 +56,19 @@ pub trait Backend: Send + Sync + 'static {
     async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable>;
     /// Makes everything written so far survive a crash; called before the process ends.
     async fn flush(&self) -> Result<(), Unavailable>;
+
+    /// Whether other processes write here too, so that a record can go without this process doing it (D14).
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether what has expired goes by itself, so that nobody need sweep.
+    fn forgets_by_itself(&self) -> bool {
+        false
+    }
+
+    /// What the operator should know about how this backend is set up; found when it was opened.
+    fn cautions(&self) -> &[String] {
+        &[]
+    }
 }

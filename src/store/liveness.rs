@@ -12,7 +12,8 @@ use std::{
 use super::Key;
 
 /// Whether the record that was seen is still the one in force (D14). Shared by everyone who looks at one record;
-/// tripped for good when it is removed or replaced through this process's Store (a new watcher then gets a new flag).
+/// tripped for good when it is removed or replaced through this process's Store (a new watcher then gets a new flag), or
+/// by another process and [`replicas`](super::replicas) finds out.
 #[derive(Debug, Clone, Default)]
 pub struct Liveness(Arc<AtomicBool>);
 
@@ -34,9 +35,25 @@ const SHARDS: usize = 16;
 /// Below this many entries a shard is not worth a walk.
 const SMALL: usize = 64;
 
+/// One flag, and which bytes those who hold it have seen (only where other processes write too).
+#[derive(Debug)]
+struct Watched {
+    flag: Weak<AtomicBool>,
+    /// A keyed hash: nonces make all values different, so 64 bits tell them apart.
+    seen: Option<u64>,
+}
+
+/// A flag that someone holds, and how to tell that its record is another one.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) key: Key,
+    flag: Liveness,
+    seen: u64,
+}
+
 #[derive(Debug, Default)]
 struct Shard {
-    flags: HashMap<Key, Weak<AtomicBool>>,
+    flags: HashMap<Key, Watched>,
     /// At this length the entries that nobody holds are thrown out: at most half of the map is ever dead.
     prune_at: usize,
 }
@@ -52,22 +69,64 @@ impl Watchers {
     /// The flag of `key`: the one that others hold already, or a new one.
     pub(super) fn watch(&self, key: &Key) -> Liveness {
         let mut shard = self.shard(key);
-        if let Some(flag) = shard.flags.get(key).and_then(Weak::upgrade) {
+        if let Some(flag) = shard.flags.get(key).and_then(|watched| watched.flag.upgrade()) {
             return Liveness(flag);
         }
         if shard.flags.len() >= shard.prune_at {
-            shard.flags.retain(|_, flag| flag.strong_count() > 0);
+            shard.flags.retain(|_, watched| watched.flag.strong_count() > 0);
             shard.prune_at = SMALL.max(2 * shard.flags.len());
         }
         let liveness = Liveness::default();
-        shard.flags.insert(key.clone(), Arc::downgrade(&liveness.0));
+        shard.flags.insert(key.clone(), Watched { flag: Arc::downgrade(&liveness.0), seen: None });
         liveness
+    }
+
+    /// Notes which bytes the holder of `liveness` has read. If the others who hold it saw other bytes, or if there are
+    /// none, somebody else has changed the record: the flag trips, and the next look begins afresh.
+    pub(super) fn saw(&self, key: &Key, liveness: &Liveness, value: Option<&[u8]>) {
+        let hash = value.map(|value| self.hasher.hash_one(value));
+        let mut shard = self.shard(key);
+        let watched = shard.flags.get_mut(key).filter(|watched| watched.flag.as_ptr() == Arc::as_ptr(&liveness.0));
+        match watched {
+            Some(watched) if hash.is_some() && watched.seen.is_none_or(|seen| Some(seen) == hash) => {
+                watched.seen = hash;
+            }
+            Some(_) => {
+                shard.flags.remove(key);
+                liveness.trip();
+            }
+            // Tripped and forgotten between our look and our read.
+            None => {}
+        }
+    }
+
+    /// Every flag that someone holds and whose record has been read.
+    pub(super) fn sights(&self) -> Vec<Sight> {
+        let held = |(key, watched): (&Key, &Watched)| {
+            Some(Sight { key: key.clone(), flag: Liveness(watched.flag.upgrade()?), seen: watched.seen? })
+        };
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        shards.flat_map(|shard| shard.flags.iter().filter_map(held).collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether `value` is what was seen.
+    pub(super) fn is_same(&self, sight: &Sight, value: Option<&[u8]>) -> bool {
+        value.is_some_and(|value| self.hasher.hash_one(value) == sight.seen)
+    }
+
+    /// Trips the flag of `sight`, and forgets it unless a newer one has taken its place.
+    pub(super) fn trip_seen(&self, sight: &Sight) {
+        let mut shard = self.shard(&sight.key);
+        if shard.flags.get(&sight.key).is_some_and(|watched| watched.flag.as_ptr() == Arc::as_ptr(&sight.flag.0)) {
+            shard.flags.remove(&sight.key);
+        }
+        sight.flag.trip();
     }
 
     /// Trips the flag of `key` and forgets it.
     pub(super) fn trip(&self, key: &Key) {
-        let flag = self.shard(key).flags.remove(key);
-        if let Some(flag) = flag.and_then(|flag| flag.upgrade()) {
+        let watched = self.shard(key).flags.remove(key);
+        if let Some(flag) = watched.and_then(|watched| watched.flag.upgrade()) {
             Liveness(flag).trip();
         }
     }

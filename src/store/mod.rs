@@ -15,10 +15,12 @@
 //! the millisecond on; [`sweep`] carries them out later.
 //!
 //! [`Liveness`] tells holders of a record in memory that it is no longer the one in force, without asking the disk.
+//! Where other processes write too ([`redis`]), [`replicas`] reads the watched records again every second and trips
+//! the flags of those that changed, or that could not be confirmed: a revocation elsewhere counts here within 5 s.
 //!
 //! **Neighbours.** Leans on `crypto` for sealing and on `domain` for the nouns. `token`, `oauth` and `cli` lean on it.
 //!
-//! **Nevers.** Only [`sled`] names the sled crate. Nothing here knows what a record means: no rule of any RFC, no
+//! **Nevers.** Only [`sled`] names the sled crate, only [`redis`] the redis crate. Nothing here knows what a record means: no rule of any RFC, no
 //! decision about a Grant. Nothing of a record's content is ever logged. No lock is held across an await.
 
 mod backend;
@@ -27,6 +29,9 @@ mod liveness;
 pub mod memory;
 mod open;
 mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod replicas;
 mod settings;
 pub mod sled;
 pub mod sweep;
@@ -39,7 +44,7 @@ pub use liveness::Liveness;
 use liveness::Watchers;
 pub use open::open;
 pub use record::{Record, client_id, consent_id};
-pub use settings::{Fsync, OpenError, Settings, SledSettings};
+pub use settings::{Fsync, OpenError, RedisSettings, Settings, SledSettings};
 
 use crate::{
     crypto::{Keyring, Random},
@@ -103,7 +108,11 @@ impl Store {
     pub async fn watch<R: Record>(&self, id: &str) -> Result<Option<(R, Liveness)>, Unavailable> {
         let key = Key::new(R::KIND, id);
         let liveness = self.0.watchers.watch(&key);
-        Ok(self.0.read(&key).await?.1.map(|record| (record, liveness)))
+        let (value, record) = self.0.read(&key).await?;
+        if self.0.backend.is_shared() {
+            self.0.watchers.saw(&key, &liveness, value.as_deref());
+        }
+        Ok(record.map(|record| (record, liveness)))
     }
 
     /// Writes a new record; `false` if one is there already. What has expired or does not open is not there.
@@ -217,6 +226,12 @@ impl Store {
     /// [`Unavailable`].
     pub async fn probe(&self) -> Result<(), Unavailable> {
         self.0.backend.get(&Key::new("probe", "")).await.map(drop)
+    }
+
+    /// What the operator should know about how the backend is set up (for `check` and the start).
+    #[must_use]
+    pub fn cautions(&self) -> &[String] {
+        self.0.backend.cautions()
     }
 
     /// Makes everything written so far survive a crash, best-effort records too; called before the process ends.

@@ -28,6 +28,10 @@ pub async fn open(
     let backend: Arc<dyn Backend> = match settings {
         Settings::Memory => Arc::new(Memory::new()),
         Settings::Sled(settings) => Arc::new(Sled::open(settings).await?),
+        #[cfg(feature = "redis")]
+        Settings::Redis(settings) => Arc::new(super::redis::Redis::open(&settings).await?),
+        #[cfg(not(feature = "redis"))]
+        Settings::Redis(_) => return Err(OpenError::NotBuilt),
     };
     let store = Store::new(backend, keyring, clock, random);
     recognise(&store).await?;

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::Unavailable;
+use crate::domain::Secret;
 
 /// `[store]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum Settings {
     Memory,
     /// An embedded database in one folder, for one process.
     Sled(SledSettings),
+    /// A Redis or Valkey server, for any number of processes.
+    Redis(RedisSettings),
 }
 
 /// `[store] kind = "sled"`.
@@ -39,6 +42,30 @@ impl SledSettings {
             fsync: Fsync::System,
             patience: Duration::from_secs(10),
         }
+    }
+}
+
+/// `[store] kind = "redis"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// `redis://host:port/database`, or `rediss://` for TLS. Holds no credentials, so that it may be shown.
+    pub url: url::Url,
+    /// The ACL user; `None` for the default user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret<String>>,
+    /// Before every key of ours, so that several houses (or other programs) may share one database.
+    pub prefix: String,
+    /// How long one operation may take before the answer is [`Unavailable`].
+    pub timeout: Duration,
+}
+
+impl RedisSettings {
+    /// The defaults for the server at `url`: no credentials, keys below `vestibule:`, 3 s.
+    #[must_use]
+    pub fn at(url: url::Url) -> Self {
+        let prefix = "vestibule:".to_owned();
+        Self { url, username: None, password: None, prefix, timeout: Duration::from_secs(3) }
     }
 }
 
@@ -82,6 +109,17 @@ pub enum OpenError {
         /// What the database said.
         cause: String,
     },
+    /// The server does not answer, or refuses us.
+    #[error("the store {url} cannot be used: {cause}")]
+    Unreachable {
+        /// Where it should be.
+        url: url::Url,
+        /// What came back; never a credential.
+        cause: String,
+    },
+    /// This program was built without the backend that was asked for.
+    #[error("this build has no Redis in it (feature `redis`)")]
+    NotBuilt,
     /// Sealed under a key that is not in the ring. To go on would log everyone out without a word.
     #[error(
         "the store was sealed under another secret_key; add the former key to the older ones (or mend the current \

@@ -39,8 +39,12 @@ impl Store {
     }
 }
 
-/// Sweeps for ever, with `rest` between two walks. Whoever builds the house spawns it and drops it at the end.
+/// Sweeps for ever, with `rest` between two walks. Whoever builds the house spawns it and drops it at the end. A
+/// backend that forgets by itself is left alone, and this returns at once.
 pub async fn run(store: Store, rest: Duration) {
+    if store.0.backend.forgets_by_itself() {
+        return;
+    }
     loop {
         tokio::time::sleep(rest).await;
         match store.sweep(Duration::from_millis(20)).await {

@@ -28,7 +28,7 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 19] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
     ("josekit", &["crypto/jwt.rs"]),
     ("aes_gcm", &["crypto/"]),
@@ -40,6 +40,7 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("openidconnect", &["upstream/"]),
     ("oauth2", &["upstream/"]),
     ("sled", &["store/sled.rs", "store/sled/"]),
+    ("redis", &["store/redis.rs", "store/redis/"]),
     ("axum", &["web/", "cli/dev/"]),
     ("askama", &["web/"]),
     ("clap", &["cli/"]),

@@ -3,6 +3,8 @@
 mod examples;
 mod mistakes;
 mod precedence;
+#[cfg(feature = "redis")]
+mod redis;
 mod secrets;
 
 use vestibule::config::{self, Environment, File, Flag, Settings, Sources};

@@ -20,6 +20,14 @@ macro_rules! over_every_backend {
         mod sled {
             $(#[tokio::test] async fn $case() { super::$case(super::Fixture::sled().await).await; })*
         }
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test] async fn $case() {
+                if let Some(fixture) = super::Fixture::redis().await {
+                    super::$case(fixture).await;
+                }
+            })*
+        }
     };
 }
 

@@ -1,6 +1,6 @@
-//! A store with everything fixed, over either backend, and a record that nothing else knows.
+//! A store with everything fixed, over any backend, and a record that nothing else knows.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{any::Any, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use vestibule::{
@@ -61,25 +61,33 @@ pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) clock: Arc<ManualClock>,
-    /// Goes when the fixture goes.
+    /// A folder or a server that goes when the fixture goes.
     #[expect(dead_code, reason = "held for its drop")]
-    folder: Option<tempfile::TempDir>,
+    held: Box<dyn Any + Send + Sync>,
 }
 
 impl Fixture {
     pub(super) async fn memory() -> Self {
-        Self::over(Arc::new(Memory::new()), None)
+        Self::over(Arc::new(Memory::new()), ())
     }
 
     pub(super) async fn sled() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::over(open_sled(&folder.path().join("db")).await, Some(folder))
+        Self::over(open_sled(&folder.path().join("db")).await, folder)
     }
 
-    fn over(backend: Arc<dyn Backend>, folder: Option<tempfile::TempDir>) -> Self {
+    /// `None` where there is no `redis-server` to be started, which is said aloud.
+    #[cfg(feature = "redis")]
+    pub(super) async fn redis() -> Option<Self> {
+        let server = super::redis_server::RedisServer::start(&[])?;
+        let backend = super::redis_server::Lasting(server.open().await);
+        Some(Self::over(Arc::new(backend), server))
+    }
+
+    fn over(backend: Arc<dyn Backend>, held: impl Any + Send + Sync) -> Self {
         let clock = ManualClock::new();
         let store = Store::new(backend.clone(), world::keyring(), clock.clone(), world::random());
-        Self { store, backend, clock, folder }
+        Self { store, backend, clock, held: Box::new(held) }
     }
 
     /// Turns the clock past the life of every [`Note::new`].

@@ -4,5 +4,9 @@ mod conformance;
 mod crash;
 mod fixture;
 mod races;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_server;
 mod seal;
 mod sled;

@@ -78,6 +78,15 @@ macro_rules! over_every_backend {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() { super::$case(super::Fixture::sled().await).await; })*
         }
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                if let Some(fixture) = super::Fixture::redis().await {
+                    super::$case(fixture).await;
+                }
+            })*
+        }
     };
 }
 

@@ -1,0 +1,62 @@
+//! What other processes do to the records that this one holds in memory (D14).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{Key, Store, Unavailable, liveness::Sight};
+
+/// Rest between two rounds. At worst a record changes just after it was read in a slow round: that round's
+/// [`PATIENCE`], this rest and the next round's patience make the 5 s after which a revocation elsewhere counts here.
+const REST: Duration = Duration::from_secs(1);
+/// How long one round may take; what it could not confirm by then counts as changed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many records are read at once.
+const ABREAST: usize = 64;
+
+impl Store {
+    /// Reads every watched record again, and trips the flags of those that are no longer what was seen. **What cannot be
+    /// read is tripped too**: the next call then asks the store itself and hears that it is unavailable, which is right,
+    /// while a token revoked elsewhere would live on, which is not. A trip too many only costs a read.
+    pub async fn look_again(&self) {
+        let sights = self.0.watchers.sights();
+        let mut unconfirmed: HashMap<Key, Sight> = sights.into_iter().map(|sight| (sight.key.clone(), sight)).collect();
+        let looked = tokio::time::timeout(PATIENCE, self.confirm(&mut unconfirmed)).await;
+        if !unconfirmed.is_empty() && !matches!(looked, Ok(Ok(()))) {
+            let unread = unconfirmed.len();
+            tracing::warn!(unread, "watched records could not be read again; they are asked for anew");
+        }
+        for sight in unconfirmed.values() {
+            self.0.watchers.trip_seen(sight);
+        }
+    }
+
+    /// Takes out of `unconfirmed` what is still as it was seen; stops at the first failure.
+    async fn confirm(&self, unconfirmed: &mut HashMap<Key, Sight>) -> Result<(), Unavailable> {
+        let keys: Vec<Key> = unconfirmed.keys().cloned().collect();
+        let read = |key: Key| {
+            let backend = Arc::clone(&self.0.backend);
+            async move {
+                let value = backend.get(&key).await;
+                (key, value)
+            }
+        };
+        let mut reads = stream::iter(keys).map(read).buffer_unordered(ABREAST);
+        while let Some((key, value)) = reads.next().await {
+            let value = value?;
+            if unconfirmed.get(&key).is_some_and(|sight| self.0.watchers.is_same(sight, value.as_deref())) {
+                unconfirmed.remove(&key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks again for ever. Whoever builds the house spawns it and drops it at the end. Where no other process writes,
+/// nothing can change unseen, and this returns at once.
+pub async fn run(store: Store) {
+    while store.0.backend.is_shared() {
+        tokio::time::sleep(REST).await;
+        store.look_again().await;
+    }
+}
