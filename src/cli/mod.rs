@@ -1,6 +1,6 @@
 //! # The desk, and the only place that builds the house
 //!
-//! **Purpose.** Reads the command line, lets [`config`](crate::config) read the rest, and does what was asked: `serve`
+//! **Purpose.** Reads the command line, lets [`config`] read the rest, and does what was asked: `serve`
 //! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
 //! what it leans on; `secret` and `key` make and show keys; `dev` shows a whole login on one machine.
 //!

@@ -6,7 +6,7 @@
 //!
 //! 1. `Host` and `Origin` (421, 403): nobody else's page may talk to us through a browser (S23).
 //! 2. path → Resource, whole segments, the longest wins.
-//! 3. the gate (400, 401, 403, 503): bearer token → [`Caller`](crate::token::Caller). Nothing of the request is looked
+//! 3. the gate (400, 401, 403, 503): bearer token → [`Caller`]. Nothing of the request is looked
 //!    at before, and the target hears nothing of a request that fails here (CH-8).
 //! 4. whose session (404, SES-2).
 //! 5. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken

@@ -2,14 +2,14 @@
 //!
 //! **Purpose.** The one door that strangers see. A request is either the house's own business (discovery, registration,
 //! login, tokens, pages) or meant for a protected MCP server. The first kind goes through the router below, which lists
-//! every address we answer; the second takes the short road from the socket to the gate in [`proxy`](crate::proxy): no
+//! every address we answer; the second takes the short road from the socket to the gate in [`proxy`]: no
 //! router, no boxed layer, no log span, because its cost is paid on every call of every tool (see `listen`, `mcp`).
 //!
 //! Outcomes become HTTP in `reply` alone, and which of three faces an error wears is decided by its type: JSON at
 //! machine endpoints, a redirect where a redirect URI is proven, a page where only a human can be told. Pages carry no
 //! script and one style sheet, named by its hash in their policy; they tell a person what to do next in *their* client.
 //!
-//! **Neighbours.** Asks [`oauth`](crate::oauth) and [`proxy`](crate::proxy), speaks [`domain`](crate::domain).
+//! **Neighbours.** Asks [`oauth`](crate::oauth) and [`proxy`], speaks [`domain`](crate::domain).
 //! [`cli`](crate::cli) builds the [`Door`] and calls [`serve`].
 //!
 //! **Nevers.** No store, no crypto, no upstream: what is true is asked upstairs. No URL, issuer or audience from a
