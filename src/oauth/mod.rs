@@ -2,8 +2,9 @@
 //!
 //! **Purpose.** Clients register (`register`, RFC 7591), send their human to `/authorize` (`authorize`), the human
 //! says yes or no (`consent`), logs in at the provider and comes back (`callback`), and the client redeems its code
-//! at `/token` (`grant`). `metadata` tells all this to strangers. `oxide-auth` judges the order of the checks; what
-//! it gets wrong for MCP clients is mended in `machine`, the only file that names it.
+//! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`); `introspect` tells what a token is
+//! worth, `metadata` tells all this to strangers. `oxide-auth` judges the order of the checks; what it gets wrong for
+//! MCP clients is mended in `machine`, the only file that names it.
 //!
 //! **One login, one value.** An `AuthorizationRequest` is checked once and carries all that was decided. Until its human
 //! agrees it travels *sealed in the consent form*, so a stranger's `/authorize` writes nothing, and because the browser
@@ -27,11 +28,13 @@ mod client;
 mod consent;
 pub mod error;
 mod grant;
+mod introspect;
 mod machine;
 mod metadata;
 mod parameters;
 mod policy;
 mod register;
+mod revoke;
 mod step;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -39,6 +42,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 pub use error::{Error, ErrorCode};
 pub use grant::{BasicCredentials, TokenResponse};
+pub use introspect::{Introspection, Said};
 pub use parameters::Parameters;
 pub use step::{Answer, Browser, ConsentPage, Navigation, Refusal, RefusalPage, StateCookie, Step};
 

@@ -24,6 +24,7 @@
 //! **Nevers.** No HTTP, no challenge, no decision about who gets a Grant. A token, or why exactly it was refused, is
 //! never logged. Only this room makes a [`Caller`].
 
+mod inspect;
 mod keys;
 mod mint;
 mod renew;
@@ -32,6 +33,7 @@ mod verify;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use inspect::Inspected;
 pub use renew::RenewFailed;
 use serde::{Deserialize, Serialize};
 

@@ -85,7 +85,7 @@ impl Known {
 
 /// Refused for its bytes or for good, whatever the Resource and the hour.
 #[derive(Clone, Copy)]
-enum Dead {
+pub(super) enum Dead {
     Invalid,
     Expired,
     Revoked,
@@ -122,7 +122,7 @@ impl Said {
 }
 
 /// A token that its own bytes refuse.
-enum Rejection {
+pub(super) enum Rejection {
     /// Cheap to find out again, or healed by time.
     Now,
     /// Worth remembering.
@@ -170,7 +170,7 @@ impl Parts {
     }
 
     /// Everything that the token alone decides.
-    fn read(&self, token: &str) -> Result<Said, Rejection> {
+    pub(super) fn believe<T>(&self, token: &str, said: impl FnOnce(AccessClaims<'_>) -> T) -> Result<T, Rejection> {
         let claims = jwt::verify(token, TYP, self.keys.all()).map_err(|unverified| match unverified {
             // No key was tried, so remembering it would cost more than refusing it again.
             Unverified::Foreign => Rejection::Now,
@@ -189,7 +189,11 @@ impl Parts {
         if Instant::from_secs(claims.iat.max(claims.nbf.unwrap_or(0))) > now + SKEW {
             return Err(Rejection::Now);
         }
-        Ok(Said {
+        Ok(said(claims))
+    }
+
+    fn read(&self, token: &str) -> Result<Said, Rejection> {
+        self.believe(token, |claims| Said {
             grant: claims.gid,
             client: ClientId::new(claims.client_id),
             subject: claims.sub.into_owned(),

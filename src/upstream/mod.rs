@@ -14,7 +14,7 @@
 //!                     exchange ─► answer (made standard) ─► id_token | userinfo ─► identity
 //! ```
 //!
-//! **Neighbours.** `oauth` begins and finishes, `token` renews and revokes. The protocol is `openidconnect`'s and its
+//! **Neighbours.** `oauth` begins, finishes and gives back, `token` renews. The protocol is `openidconnect`'s and its
 //! core `oauth2`'s; what providers write instead of the standard is straightened in `answer` before they see it. HTTP
 //! is [`http`] alone, which `oauth` also uses for documents that strangers name.
 //!

@@ -56,7 +56,7 @@ use crate::{
 pub struct Settings {
     /// The public origin: decides cookie names and what snippets show.
     pub public_url: HttpsUrl,
-    /// Requests per minute and address on `/register`, `/authorize`, `/consent`, `/callback` and `/token` together
+    /// Requests per minute and address on `/register`, `/authorize`, `/consent`, `/callback`, `/token`, `/revoke` and `/introspect` together
     /// (600); bursts as many; 0 for no limit.
     pub requests_per_minute: u32,
     /// Proxies whose `X-Forwarded-For` is believed for the client's address, as CIDR; empty for none.
@@ -118,6 +118,8 @@ fn routes(house: &Arc<House>) -> Router {
     let programs = Router::new()
         .route("/register", post(oauth::register))
         .route("/token", post(oauth::token))
+        .route("/revoke", post(oauth::revoke))
+        .route("/introspect", post(oauth::introspect))
         .layer(limited.clone())
         .route("/.well-known/oauth-protected-resource", get(oauth::protected_resource))
         .route("/.well-known/oauth-protected-resource/{*path}", get(oauth::protected_resource_at))
@@ -148,7 +150,17 @@ fn routes(house: &Arc<House>) -> Router {
 /// The route that an own path belongs to, for logs; `None` for what may be a Resource's. Cheap, because the road to the
 /// gate begins with it. `/` is not in it: a Resource may live there.
 fn own_route(path: &str) -> Option<&'static str> {
-    const WHOLE: [&str; 7] = ["/token", "/register", "/authorize", "/consent", "/jwks", "/icon.svg", "/favicon.ico"];
+    const WHOLE: [&str; 9] = [
+        "/token",
+        "/revoke",
+        "/introspect",
+        "/register",
+        "/authorize",
+        "/consent",
+        "/jwks",
+        "/icon.svg",
+        "/favicon.ico",
+    ];
     if let Some(route) = WHOLE.into_iter().find(|route| *route == path) {
         return Some(route);
     }

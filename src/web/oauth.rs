@@ -15,7 +15,7 @@ use super::{
     extract::{self, Unreadable},
     reply::{self, Asked},
 };
-use crate::oauth::{Error, ErrorCode, Parameters};
+use crate::oauth::{BasicCredentials, Error, ErrorCode, Parameters};
 
 type Home = State<Arc<House>>;
 
@@ -85,28 +85,54 @@ pub(crate) async fn register(State(house): Home, request: Request) -> Response {
 /// RFC 6749 §3.2.
 pub(crate) async fn token(State(house): Home, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let tried_basic = extract::tried_basic(&parts.headers);
+    match credentials(&parts, body).await {
+        Err(unreadable) => unreadable,
+        Ok((parameters, basic)) => written(&parts, house.oauth.token(&parameters, basic).await),
+    }
+}
+
+/// RFC 7009 §2. Success says nothing, whatever the token was (§2.2); `{}` for clients that parse every answer.
+pub(crate) async fn revoke(State(house): Home, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match credentials(&parts, body).await {
+        Err(unreadable) => unreadable,
+        Ok((parameters, basic)) => match house.oauth.revoke(&parameters, basic).await {
+            Ok(()) => reply::json(StatusCode::OK, "{}"),
+            Err(error) => reply::error(&error, extract::tried_basic(&parts.headers)),
+        },
+    }
+}
+
+/// RFC 7662 §2.
+pub(crate) async fn introspect(State(house): Home, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match credentials(&parts, body).await {
+        Err(unreadable) => unreadable,
+        Ok((parameters, basic)) => written(&parts, house.oauth.introspect(&parameters, basic).await),
+    }
+}
+
+/// What a client sends to an endpoint at which it authenticates; or why that cannot be read.
+async fn credentials(
+    parts: &Parts,
+    body: axum::body::Body,
+) -> Result<(Parameters, Option<BasicCredentials>), Response> {
     let invalid = |why: Unreadable| reply::fault(why.status(), ErrorCode::InvalidRequest.as_str(), &why.to_string());
-    let body = match extract::body(&parts.headers, body, extract::FORM_LIMIT).await {
-        Ok(body) => body,
-        Err(why) => return invalid(why),
-    };
-    let parameters = match extract::parameters(&parts.headers, &body) {
-        Ok(parameters) => parameters,
-        Err(why) => return invalid(why),
-    };
-    let basic = match extract::basic(&parts.headers) {
-        Ok(basic) => basic,
-        Err(why) => return reply::error(&Error::new(ErrorCode::InvalidClient, why.to_string()), true),
-    };
-    let outcome = house.oauth.token(&parameters, basic).await;
-    let written = outcome.and_then(|response| {
-        serde_json::to_vec(&response)
+    let body = extract::body(&parts.headers, body, extract::FORM_LIMIT).await.map_err(invalid)?;
+    let parameters = extract::parameters(&parts.headers, &body).map_err(invalid)?;
+    let basic = extract::basic(&parts.headers)
+        .map_err(|why| reply::error(&Error::new(ErrorCode::InvalidClient, why.to_string()), true))?;
+    Ok((parameters, basic))
+}
+
+fn written(parts: &Parts, outcome: Result<impl serde::Serialize, Error>) -> Response {
+    let written = outcome.and_then(|answer| {
+        serde_json::to_vec(&answer)
             .map_err(|e| Error::new(ErrorCode::ServerError, "the answer could not be written").because(e))
     });
     match written {
         Ok(document) => reply::json(StatusCode::OK, document),
-        Err(error) => reply::error(&error, tried_basic),
+        Err(error) => reply::error(&error, extract::tried_basic(&parts.headers)),
     }
 }
 
@@ -171,7 +197,7 @@ async fn submitted(parts: &Parts, body: axum::body::Body) -> Result<Parameters, 
 /// The wrong method at a machine endpoint, by path for the text and with `Allow` from the router.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     let text = match request.uri().path() {
-        "/register" | "/token" | "/consent" => "this endpoint takes POST only",
+        "/register" | "/token" | "/revoke" | "/introspect" | "/consent" => "this endpoint takes POST only",
         "/authorize" => "this endpoint takes GET, and POST of a form",
         _ => "this address takes GET only",
     };

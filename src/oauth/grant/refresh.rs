@@ -106,6 +106,13 @@ impl AuthorizationServer {
         Ok((GrantId::from_bytes(*token.id()), hash::secret_hash(&token)))
     }
 
+    /// The Grant that this refresh token, presented now, would refresh.
+    pub(in crate::oauth) async fn refreshable(&self, token: &str) -> Result<Option<Grant>, Error> {
+        let Ok((id, presented)) = self.refresh_named_by(token) else { return Ok(None) };
+        let grant: Option<Grant> = self.parts.store.get(&id.to_string()).await?;
+        Ok(grant.filter(|grant| !matches!(self.standing(grant, &presented), Some(Standing::Spent) | None)))
+    }
+
     /// RT-4, and what the operator has changed since the login: the Resource is there and the person still admitted.
     fn check_terms(&self, grant: &Grant, requested: &[&str]) -> Result<(), Error> {
         if !requested.iter().all(|asked| grant.resource.is_meant_by(asked)) {

@@ -17,6 +17,8 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
       "authorization_endpoint": "https://mcp.example.com/authorize",
       "token_endpoint": "https://mcp.example.com/token",
       "registration_endpoint": "https://mcp.example.com/register",
+      "revocation_endpoint": "https://mcp.example.com/revoke",
+      "introspection_endpoint": "https://mcp.example.com/introspect",
       "jwks_uri": "https://mcp.example.com/jwks",
       "scopes_supported": [
         "offline_access",
@@ -35,6 +37,15 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
       ],
       "token_endpoint_auth_methods_supported": [
         "none",
+        "client_secret_basic",
+        "client_secret_post"
+      ],
+      "revocation_endpoint_auth_methods_supported": [
+        "none",
+        "client_secret_basic",
+        "client_secret_post"
+      ],
+      "introspection_endpoint_auth_methods_supported": [
         "client_secret_basic",
         "client_secret_post"
       ],

@@ -5,6 +5,8 @@ mod callback;
 mod code;
 mod consent;
 mod house;
+mod introspect;
 mod metadata;
 mod refresh;
 mod register;
+mod revoke;

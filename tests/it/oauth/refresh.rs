@@ -17,53 +17,53 @@ fn notes() -> ResourceUri {
 }
 
 /// A person logged in at `/notes`, and what their client holds.
-struct Family {
-    house: Arc<House>,
-    client: String,
-    first: TokenResponse,
+pub(super) struct Family {
+    pub(super) house: Arc<House>,
+    pub(super) client: String,
+    pub(super) first: TokenResponse,
 }
 
 impl Family {
-    async fn new(house: House) -> Self {
+    pub(super) async fn new(house: House) -> Self {
         let client = house.client(CLAUDE);
         let code = house.code(&client).await;
         let first = house.redeem(&client, &code).await.unwrap();
         Self { house: Arc::new(house), client, first }
     }
 
-    fn token(&self) -> String {
+    pub(super) fn token(&self) -> String {
         text(&self.first)
     }
 
-    fn asked(&self, token: &str) -> Parameters {
+    pub(super) fn asked(&self, token: &str) -> Parameters {
         parameters(&[("grant_type", "refresh_token"), ("client_id", &self.client), ("refresh_token", token)])
     }
 
-    async fn refresh(&self, token: &str) -> Result<TokenResponse, Error> {
+    pub(super) async fn refresh(&self, token: &str) -> Result<TokenResponse, Error> {
         self.house.server.token(&self.asked(token), None).await
     }
 
-    async fn works(&self, response: &TokenResponse) -> bool {
+    pub(super) async fn works(&self, response: &TokenResponse) -> bool {
         self.house.mint.verify(response.access_token.expose(), &notes()).await.is_ok()
     }
 
-    async fn grant(&self) -> Option<Grant> {
+    pub(super) async fn grant(&self) -> Option<Grant> {
         self.house.store.list::<Grant>(None, 10).await.unwrap().into_iter().next().map(|(_, grant)| grant)
     }
 
-    fn renewals(&self) -> usize {
+    pub(super) fn renewals(&self) -> usize {
         let asked = self.house.idp.received_at("/token");
         asked.iter().filter(|request| request.body.contains("grant_type=refresh_token")).count()
     }
 }
 
 /// The refresh token of an answer.
-fn text(response: &TokenResponse) -> String {
+pub(super) fn text(response: &TokenResponse) -> String {
     response.refresh_token.as_ref().expect("a refresh token").expose().clone()
 }
 
 /// Every store that is cheap to have.
-async fn stores() -> Vec<(Arc<dyn Backend>, Option<tempfile::TempDir>)> {
+pub(super) async fn stores() -> Vec<(Arc<dyn Backend>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
     let sled = Sled::open(SledSettings::at(folder.path().join("db"))).await.unwrap();
     vec![(Arc::new(Memory::new()), None), (Arc::new(sled), Some(folder))]

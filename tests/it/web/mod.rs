@@ -2,6 +2,7 @@
 
 mod discovery;
 mod doorway;
+mod lasting;
 mod login;
 mod machines;
 mod resources;
