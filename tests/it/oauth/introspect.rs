@@ -33,7 +33,20 @@ async fn rfc7662_2_2_what_a_live_token_says() {
     access["jti"] = json!("…");
     assert_eq!(access["client_id"], json!(family.client));
     access["client_id"] = json!("…");
-    insta::assert_snapshot!(access, @r#"{"active":true,"aud":"https://mcp.example.com/notes","client_id":"…","exp":1793613540,"iat":1793610000,"iss":"https://mcp.example.com","jti":"…","scope":"read","sub":"idp:person-1","token_type":"Bearer"}"#);
+    insta::assert_snapshot!(format!("{access:#}"), @r#"
+    {
+      "active": true,
+      "scope": "read",
+      "client_id": "…",
+      "token_type": "Bearer",
+      "exp": 1793613540,
+      "iat": 1793610000,
+      "sub": "idp:person-1",
+      "aud": "https://mcp.example.com/notes",
+      "iss": "https://mcp.example.com",
+      "jti": "…"
+    }
+    "#);
     let refresh = asked(&family, "backend", SECRET, &family.token()).await;
     assert_eq!((&refresh["active"], &refresh["aud"], refresh.get("token_type")), (&json!(true), &json!(NOTES), None));
     assert!(!access.to_string().contains("provider-") && !refresh.to_string().contains("provider-"), "UP-10");
