@@ -35,6 +35,8 @@ pub(super) enum Refusal {
     Revoked,
     /// The target refused what we injected: the person has to log in anew.
     UpstreamRefused,
+    /// The target refused what the operator configured: no login of anybody's can mend that.
+    OperatorRefused,
     /// The token holds none of the Resource's scopes (CH-4).
     InsufficientScope,
     /// The session belongs to somebody else; said as if there were none (SES-2, S24).
@@ -65,7 +67,7 @@ impl Refusal {
             | Self::UpstreamRefused => StatusCode::UNAUTHORIZED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::OperatorRefused | Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -100,6 +102,9 @@ impl Refusal {
             Self::Revoked => r#"{"error":"invalid_token","error_description":"the access token was revoked"}"#,
             Self::UpstreamRefused => {
                 r#"{"error":"invalid_token","error_description":"the MCP server no longer accepts the login behind this token"}"#
+            }
+            Self::OperatorRefused => {
+                r#"{"error":"bad_gateway","error_description":"the MCP server refuses the credentials that its operator configured"}"#
             }
             Self::InsufficientScope => {
                 r#"{"error":"insufficient_scope","error_description":"the access token holds none of the scopes of this resource"}"#

@@ -175,8 +175,7 @@ where
         };
         let (mut head, stream) = answer.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
-            Box::pin(self.note_refusal(resource, &caller)).await;
-            return Err(Refusal::UpstreamRefused);
+            return Err(Box::pin(self.note_refusal(resource, &caller)).await);
         }
         self.sessions.learn(
             named,
@@ -190,15 +189,18 @@ where
         Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, until)))
     }
 
-    /// The MCP server refused what was injected. Where that was the upstream token, the next refresh has to renew it.
-    async fn note_refusal(&self, resource: &Resource, caller: &Caller) {
-        tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused what was injected");
+    /// The MCP server refused what was injected. Where that was the upstream token, the next refresh has to renew it;
+    /// where it was not, a challenge would send people from login to login in vain.
+    async fn note_refusal(&self, resource: &Resource, caller: &Caller) -> Refusal {
         if !resource.inject.iter().any(|injection| matches!(injection, Injection::UpstreamToken)) {
-            return;
+            tracing::warn!(resource = %resource.uri, "the MCP server answered 401 to what `inject` gives it");
+            return Refusal::OperatorRefused;
         }
+        tracing::info!(resource = %resource.uri, grant = %caller.grant, "the MCP server refused the upstream token");
         if let Err(error) = self.mint.mark_stale(caller).await {
             tracing::warn!(grant = %caller.grant, %error, "the upstream token could not be marked stale");
         }
+        Refusal::UpstreamRefused
     }
 
     /// When a standing `GET` stream of a session ends: with the token, for a revoked person must not listen for ever

@@ -219,6 +219,16 @@ async fn a_401_of_the_target_becomes_ours() {
 }
 
 #[tokio::test]
+async fn a_401_that_no_login_can_mend_is_no_challenge() {
+    let gate = Gatehouse::with(settings(), |all| all[0].inject = Vec::new()).await;
+    let token = gate.token("ann", "/mcp").await;
+    let answer = gate.call("/mcp", &token, &[("x-fake", "unauthorized")]).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.header("www-authenticate"), None);
+    assert!(!answer.text().contains("inner"));
+}
+
+#[tokio::test]
 async fn a_target_that_is_not_there_is_502_and_one_that_is_slow_504() {
     let dead = "http://127.0.0.1:9/mcp";
     let quick = vestibule::proxy::Settings { header_timeout: Some(Duration::from_millis(200)), ..settings() };
