@@ -10,7 +10,7 @@ use std::{
     error::Error as _,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -38,13 +38,18 @@ pub struct Http(Arc<Faces>);
 struct Faces {
     /// How long one request may take.
     patience: Duration,
+    extra_ca: Vec<reqwest::Certificate>,
     /// Loopback hosts of the operator's: past any proxy.
-    near: reqwest::Client,
+    near: Built,
     /// Other hosts of the operator's.
-    far: reqwest::Client,
+    far: Built,
     /// Hosts that a stranger named.
-    guarded: reqwest::Client,
+    guarded: Built,
 }
+
+/// A client, from the first request on that needs it: each reads the system's few hundred certificates, which is most
+/// of what a start would take, and few houses need all three.
+type Built = OnceLock<Result<reqwest::Client, String>>;
 
 /// How the house goes out.
 #[derive(Debug, Clone)]
@@ -65,10 +70,11 @@ impl Default for HttpSettings {
 }
 
 impl Http {
-    /// Builds the client, and gives the process its TLS provider (ring) if it has none yet.
+    /// Reads the certificates, and gives the process its TLS provider (ring) if it has none yet. What is dialled with is
+    /// built when it is first needed.
     ///
     /// # Errors
-    /// When the certificates do not parse or TLS cannot start.
+    /// When the certificates do not parse.
     pub fn new(settings: &HttpSettings) -> Result<Self, String> {
         // An error only says that there is one already.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -77,28 +83,14 @@ impl Http {
             Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|e| format!("the extra certificate authorities are not PEM: {e}"))?,
         };
-        let total = settings.timeout.min(LONGEST);
-        let base = || {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .timeout(total)
-                .connect_timeout(total.min(Duration::from_secs(4)))
-                .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
+        let faces = Faces {
+            patience: settings.timeout.min(LONGEST),
+            extra_ca: extra,
+            near: OnceLock::new(),
+            far: OnceLock::new(),
+            guarded: OnceLock::new(),
         };
-        // A bare container has no system roots. That must not stop a house that only speaks to loopback.
-        let built = |client: &dyn Fn() -> reqwest::ClientBuilder| {
-            client().tls_certs_merge(extra.iter().cloned()).build().or_else(|e| {
-                tracing::warn!(cause = %words(&e), "no system certificates: only extra_ca is trusted");
-                let client = client().tls_certs_only(extra.iter().cloned()).build();
-                client.map_err(|e| format!("TLS cannot start: {}", words(&e)))
-            })
-        };
-        Ok(Self(Arc::new(Faces {
-            patience: total,
-            near: built(&|| base().no_proxy())?,
-            far: built(&base)?,
-            guarded: built(&|| base().no_proxy().https_only(true).dns_resolver(Guard))?,
-        })))
+        Ok(Self(Arc::new(faces)))
     }
 
     /// How long one request may take; several that belong together take no longer either.
@@ -112,10 +104,10 @@ impl Http {
     /// [`NoAnswer`]: no connection, no answer in time, a body over [`MAX_BODY`]. A status of any kind is an answer.
     pub async fn operator(&self, request: Request) -> Result<Answer, NoAnswer> {
         let client = match Url::parse(&request.uri().to_string()).ok().as_ref().and_then(Url::host) {
-            Some(Host::Domain("localhost")) => &self.0.near,
-            Some(Host::Ipv4(ip)) if ip.is_loopback() => &self.0.near,
-            Some(Host::Ipv6(ip)) if ip.is_loopback() => &self.0.near,
-            _ => &self.0.far,
+            Some(Host::Domain("localhost")) => self.0.near()?,
+            Some(Host::Ipv4(ip)) if ip.is_loopback() => self.0.near()?,
+            Some(Host::Ipv6(ip)) if ip.is_loopback() => self.0.near()?,
+            _ => self.0.far()?,
         };
         send(client, request, MAX_BODY).await
     }
@@ -136,7 +128,46 @@ impl Http {
         if literal.is_some_and(|ip| !is_public(ip)) {
             return Err(NoAnswer(Private.to_string()));
         }
-        send(&self.0.guarded, request, cap.min(MAX_BODY)).await
+        send(self.0.guarded()?, request, cap.min(MAX_BODY)).await
+    }
+}
+
+impl Faces {
+    fn near(&self) -> Result<&reqwest::Client, NoAnswer> {
+        self.built(&self.near, &|base| base.no_proxy())
+    }
+
+    fn far(&self) -> Result<&reqwest::Client, NoAnswer> {
+        self.built(&self.far, &|base| base)
+    }
+
+    fn guarded(&self) -> Result<&reqwest::Client, NoAnswer> {
+        self.built(&self.guarded, &|base| base.no_proxy().https_only(true).dns_resolver(Guard))
+    }
+
+    fn built<'a>(
+        &self,
+        place: &'a Built,
+        dress: &dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<&'a reqwest::Client, NoAnswer> {
+        let client = place.get_or_init(|| {
+            let extra = || self.extra_ca.iter().cloned();
+            // A bare container has no system roots. That must not stop a house that only speaks to loopback.
+            dress(self.base()).tls_certs_merge(extra()).build().or_else(|e| {
+                tracing::warn!(cause = %words(&e), "no system certificates: only extra_ca is trusted");
+                let client = dress(self.base()).tls_certs_only(extra()).build();
+                client.map_err(|e| format!("TLS cannot start: {}", words(&e)))
+            })
+        });
+        client.as_ref().map_err(|cause| NoAnswer(cause.clone()))
+    }
+
+    fn base(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(self.patience)
+            .connect_timeout(self.patience.min(Duration::from_secs(4)))
+            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
     }
 }
 
