@@ -20,6 +20,7 @@
 //! the settings name. No secret appears in a mistake, a warning or a resolved value.
 
 mod client;
+mod desk;
 mod disk;
 mod env;
 mod file;
@@ -39,10 +40,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use desk::Resolved;
+use desk::{Desk, Found};
 pub use env::Environment;
 pub use mistake::{Mistake, Mistakes};
-pub use section::Resolved;
-use section::{Desk, Found, Section};
+use section::Section;
 pub use tree::Origin;
 use tree::{Node, Value};
 

@@ -1,7 +1,8 @@
 //! `[[resource]]`: the protected MCP servers.
 
 use super::{
-    section::{Section, shown},
+    desk::shown,
+    section::Section,
     tree::{Node, Origin, Value},
 };
 use crate::domain::{

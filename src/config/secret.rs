@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use super::{
+    desk::{Desk, Said, shown},
     disk,
-    section::{Desk, Said, shown},
 };
 use crate::domain::Secret;
 

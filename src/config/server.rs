@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    desk::{Said, shown},
     disk,
     quantity::{duration, size},
     secret,
-    section::{Said, Section, shown},
+    section::Section,
     tree::{Node, Origin, Value},
 };
 use crate::{

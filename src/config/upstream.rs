@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    desk::shown,
     disk,
     mistake::nearest,
-    section::{Section, shown},
+    section::Section,
     tree::{Node, Value},
 };
 use crate::{

@@ -4,7 +4,7 @@
 //! says yes or no (`consent`), logs in at the provider and comes back (`callback`), and the client redeems its code
 //! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`); `introspect` tells what a token is
 //! worth, `metadata` tells all this to strangers. `oxide-auth` judges the order of the checks; what it gets wrong for
-//! MCP clients is mended in `machine`, the only file that names it.
+//! MCP clients is mended in `machine`, the only room that names it.
 //!
 //! **One login, one value.** An `AuthorizationRequest` is checked once and carries all that was decided. Until its human
 //! agrees it travels *sealed in the consent form*, so a stranger's `/authorize` writes nothing, and because the browser
