@@ -48,7 +48,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("hyper", &["proxy/", "web/"]),
     ("hyper_util", &["proxy/", "web/"]),
     ("rmcp", &["cli/dev/"]),
-    ("tracing_subscriber", &["telemetry.rs"]),
+    ("tracing_subscriber", &["telemetry/"]),
 ];
 
 /// What the language of the house must not know: no runtime, no network, no log.

@@ -4,6 +4,9 @@
 //! nobody, is called only by [`cli`](crate::cli). **Nevers.** It formats what it is given; that no secret is given to it
 //! is the duty of `Secret<T>` (S31).
 
+mod line;
+
+use line::JsonLine;
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// `[telemetry]`.
@@ -63,7 +66,7 @@ pub fn start(settings: &Settings) -> Result<(), Failed> {
     let filter = filter(&settings.log)?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match settings.format {
-        Format::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        Format::Json => lines.fmt_fields(JsonLine).event_format(JsonLine).try_init(),
         Format::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
     };
     outcome.map_err(|_| Failed::Already)
