@@ -52,7 +52,7 @@ impl Preset {
             return Err(filling.mistakes);
         }
         // "Log in with OpenID Connect" tells a person nothing: the generic preset goes by its issuer's host.
-        let host = issuer.as_deref().filter(|_| self.name == "oidc").and_then(|issuer| host_of(issuer));
+        let host = issuer.as_deref().filter(|_| self.name == "oidc").and_then(host_of);
         Ok(Provider {
             name: self.name,
             title: overrides.title.clone().or(host).unwrap_or(self.title),
