@@ -7,6 +7,6 @@ mod races;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
-mod redis_server;
+pub(crate) mod redis_server;
 mod seal;
 mod sled;

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use vestibule::store::{Backend, Key, Life, RedisSettings, Unavailable, redis::Redis};
 
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     port: u16,
     further: Vec<String>,
     folder: tempfile::TempDir,
@@ -22,7 +22,7 @@ impl RedisServer {
     /// `None`, aloud, where the program is not installed; a failure where `CI` is set. Keeps an append-only file that is
     /// synchronised before each reply; `further` arguments come after that.
     #[expect(clippy::print_stdout, reason = "what was not run is said aloud")]
-    pub(super) fn start(further: &[&str]) -> Option<Self> {
+    pub(crate) fn start(further: &[&str]) -> Option<Self> {
         let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
             assert!(std::env::var_os("CI").is_none(), "redis-server is missing, and CI is set");
@@ -79,8 +79,13 @@ impl RedisServer {
         }
     }
 
+    /// `redis://…`.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     pub(super) fn settings(&self) -> RedisSettings {
-        RedisSettings::at(format!("redis://127.0.0.1:{}", self.port).parse().unwrap())
+        RedisSettings::at(self.url().parse().unwrap())
     }
 
     pub(super) async fn open(&self) -> Redis {

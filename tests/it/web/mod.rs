@@ -5,5 +5,7 @@ mod doorway;
 mod lasting;
 mod login;
 mod machines;
+#[cfg(feature = "redis")]
+mod replicas;
 mod resources;
 mod sockets;

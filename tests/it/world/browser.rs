@@ -53,7 +53,9 @@ impl Browser {
     /// A fresh browser, whose human types the address.
     pub(crate) fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        // Each request on a line of its own, so that a round-robin in front can send it elsewhere.
+        let http = http.pool_max_idle_per_host(0).build();
         Self { http: http.expect("an HTTP client"), jar: Mutex::default(), fetch_site: Some("none") }
     }
 

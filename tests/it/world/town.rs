@@ -1,7 +1,7 @@
 //! A whole deployment on loopback: our house as `serve` builds it, a provider on one side, an MCP server on the other,
 //! and actors who come to the door.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub(crate) struct Town {
     pub(crate) clock: Arc<ManualClock>,
     /// `secret_key`, as it is in the file.
     pub(crate) secret_key: String,
-    spawned: Option<Spawned>,
+    spawned: Vec<Spawned>,
     /// The house stops when this is dropped.
     _stop: Option<oneshot::Sender<()>>,
 }
@@ -69,54 +69,60 @@ impl Town {
             let _ = stopped.await;
         }));
         let (admin, secret_key) = (admin_base, secret_key());
-        Self { base, admin, provider, mcp, clock, secret_key, spawned: None, _stop: Some(stop) }
+        Self { base, admin, provider, mcp, clock, secret_key, spawned: Vec::new(), _stop: Some(stop) }
     }
 
     /// The same town around the real binary, started with `serve`; everything that it says is kept.
     pub(crate) async fn spawned(head: &str) -> Self {
-        let provider = FakeProvider::start(Profile::Oidc, Arc::new(SystemClock)).await;
-        let mcp = FakeMcp::start().await;
-        let (base, admin) = (format!("http://{}", free_port()), free_port());
-        let mut toml = Self::toml(head, &base, &provider.issuer(), &mcp.url());
-        toml = toml.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", &base[7..]));
-        toml.push_str(&format!("[admin]\nlisten = \"{admin}\"\n"));
-        let folder = tempfile::tempdir().expect("a folder");
-        let (file, log) = (folder.path().join("vestibule.toml"), folder.path().join("output"));
-        std::fs::write(&file, toml).expect("a file");
-        let output = std::fs::File::create(&log).expect("a file");
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"))
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdout(output.try_clone().expect("a handle"))
-            .stderr(output)
-            .spawn()
-            .expect("the binary starts");
-        let spawned = Some(Spawned { child, log, folder });
-        let admin = format!("http://{admin}");
-        let (clock, secret_key) = (ManualClock::new(), secret_key());
-        let town = Self { base, admin, provider, mcp, clock, secret_key, spawned, _stop: None };
-        for _ in 0..200 {
-            let ready = http().get(format!("{}/readyz", town.admin)).send().await;
-            if ready.is_ok_and(|response| response.status() == 200) {
-                return town;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("never ready: {}", town.end().await)
+        Self::around(1, head, "kind = \"memory\"").await
     }
 
-    /// Ends the binary and returns everything that it said.
-    pub(crate) async fn end(mut self) -> String {
-        let Some(mut spawned) = self.spawned.take() else { return String::new() };
-        let id = spawned.child.id().to_string();
-        let _ = std::process::Command::new("kill").args(["-TERM", &id]).status();
-        for _ in 0..200 {
-            if spawned.child.try_wait().expect("a status").is_some() {
-                break;
+    /// The same town around `count` real binaries over one store, with a dumb round-robin by connection in front.
+    pub(crate) async fn around(count: usize, head: &str, store: &str) -> Self {
+        let provider = FakeProvider::start(Profile::Oidc, Arc::new(SystemClock)).await;
+        let mcp = FakeMcp::start().await;
+        let front = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", front.local_addr().expect("an address"));
+        let toml = Self::toml(head, &base, &provider.issuer(), &mcp.url());
+        let toml = toml.replace("kind = \"memory\"", store);
+        let spawned: Vec<Spawned> = (0..count).map(|_| Spawned::start(&toml)).collect();
+        tokio::spawn(round_robin(front, spawned.iter().map(|one| one.listen).collect()));
+        let admin = format!("http://{}", spawned[0].admin);
+        let (clock, secret_key) = (ManualClock::new(), secret_key());
+        let town = Self { base, admin, provider, mcp, clock, secret_key, spawned, _stop: None };
+        for at in 0..count {
+            town.until_ready(at).await;
+        }
+        town
+    }
+
+    async fn until_ready(&self, at: usize) {
+        let spawned = &self.spawned[at];
+        for _ in 0..400 {
+            let ready = http().get(format!("http://{}/readyz", spawned.admin)).send().await;
+            if ready.is_ok_and(|response| response.status() == 200) {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        std::fs::read_to_string(&spawned.log).expect("its output")
+        panic!("never ready: {}", std::fs::read_to_string(&spawned.log).unwrap_or_default())
+    }
+
+    /// A rolling restart of one binary: SIGTERM, drain, start anew on the same address.
+    pub(crate) async fn restart(&mut self, at: usize) {
+        self.spawned[at].terminate().await;
+        self.spawned[at].run();
+        self.until_ready(at).await;
+    }
+
+    /// Ends the binaries and returns everything that they said.
+    pub(crate) async fn end(mut self) -> String {
+        let mut said = String::new();
+        for mut one in std::mem::take(&mut self.spawned) {
+            one.terminate().await;
+            said.push_str(&std::fs::read_to_string(&one.log).expect("its output"));
+        }
+        said
     }
 
     fn toml(head: &str, base: &str, issuer: &str, target: &str) -> String {
@@ -177,16 +183,74 @@ impl Town {
 
 /// A child process with its folder.
 struct Spawned {
-    child: std::process::Child,
+    child: Option<std::process::Child>,
+    listen: SocketAddr,
+    admin: SocketAddr,
     log: std::path::PathBuf,
-    #[expect(dead_code, reason = "removed when dropped")]
     folder: tempfile::TempDir,
+}
+
+impl Spawned {
+    /// `serve` with this file, on addresses of its own.
+    fn start(toml: &str) -> Self {
+        let (listen, admin) = (free_port(), free_port());
+        let toml = toml.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{listen}\""));
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("vestibule.toml");
+        std::fs::write(&file, format!("{toml}[admin]\nlisten = \"{admin}\"\n")).expect("a file");
+        let log = folder.path().join("output");
+        let mut spawned = Self { child: None, listen, admin, log, folder };
+        spawned.run();
+        spawned
+    }
+
+    fn run(&mut self) {
+        let output = std::fs::File::options().create(true).append(true).open(&self.log).expect("a file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.args(["serve", "--config"]).arg(self.folder.path().join("vestibule.toml"));
+        command.stdout(output.try_clone().expect("a handle")).stderr(output);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// SIGTERM, and the end that follows it.
+    async fn terminate(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let _ = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        for _ in 0..400 {
+            if let Some(status) = child.try_wait().expect("a status") {
+                assert!(status.success(), "a clean end, not {status}");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let _ = child.kill();
+        panic!("still there after 20 s");
+    }
+}
+
+/// Connection after connection to the next address in turn; one that is down is passed over.
+async fn round_robin(front: TcpListener, back: Vec<SocketAddr>) {
+    let mut turn = 0;
+    while let Ok((mut caller, _)) = front.accept().await {
+        turn += 1;
+        let order: Vec<SocketAddr> = back.iter().cycle().skip(turn).take(back.len()).copied().collect();
+        tokio::spawn(async move {
+            for address in order {
+                if let Ok(mut server) = tokio::net::TcpStream::connect(address).await {
+                    let _ = tokio::io::copy_bidirectional(&mut caller, &mut server).await;
+                    return;
+                }
+            }
+        });
+    }
 }
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -196,7 +260,7 @@ fn secret_key() -> String {
 }
 
 /// An address on loopback that was free a moment ago.
-fn free_port() -> std::net::SocketAddr {
+fn free_port() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 
