@@ -152,8 +152,12 @@ pub enum LoopbackHosts {
 }
 
 /// A redirect URI that passed the rules of registration; kept byte for byte as the client wrote it.
+///
+/// What comes back out of a seal is not judged again: a rule that is tightened later must not make the house forget a
+/// client (D2). What is *requested* is judged by today's rules each time, in
+/// [`Client::redirect`](super::Client::redirect).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(transparent)]
 pub struct RegisteredRedirect(String);
 
 /// Schemes that run, read or embed something instead of opening an application.
@@ -262,20 +266,6 @@ impl RegisteredRedirect {
             }
             _ => false,
         }
-    }
-}
-
-impl TryFrom<String> for RegisteredRedirect {
-    type Error = BadRedirect;
-
-    fn try_from(text: String) -> Result<Self, BadRedirect> {
-        Self::parse(&text)
-    }
-}
-
-impl From<RegisteredRedirect> for String {
-    fn from(uri: RegisteredRedirect) -> Self {
-        uri.0
     }
 }
 

@@ -44,7 +44,7 @@ fn behaviour_9_what_real_clients_register_is_accepted() {
         "https://chat.example.org/oauth/clients/mcp:id/callback",
         "https://global.consent.azure-apim.net/redirect/tool-1_2",
     ] {
-        assert_eq!(RegisteredRedirect::parse(uri).map(String::from), Ok(uri.to_owned()), "{uri}");
+        assert_eq!(RegisteredRedirect::parse(uri).map(|uri| uri.as_str().to_owned()), Ok(uri.to_owned()), "{uri}");
     }
 }
 
