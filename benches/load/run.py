@@ -275,6 +275,20 @@ def redeem(browser, client, code, verifier, resource):
     return json.loads(text)["access_token"]
 
 
+def redeem_at_once(work, server, browser, client, resource, count):
+    """Codes made beforehand, then redeemed over 16 connections: CPU us each. The last answers may be replays."""
+    bodies = [urllib.parse.urlencode({"grant_type": "authorization_code", "client_id": client, "code": code,
+                                      "code_verifier": verifier, "redirect_uri": REDIRECT, "resource": resource})
+              for code, verifier in (code_for(browser, client, resource) for _ in range(count))]
+    script = ("local bodies = {" + ",".join(json.dumps(b) for b in bodies) + "}\nlocal n = 0\nfunction request()\n"
+              "  n = n + 1\n  if n >= #bodies then wrk.thread:stop() end\n"
+              "  return wrk.format(nil, nil, nil, bodies[math.min(n, #bodies)])\nend")
+    row = measured(server.pids, lambda: wrk(work, server.base + "/token", 5, vary=script, headers={
+        "Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}))
+    assert row["n"] >= count - 20 and row["errors"] <= 32, row
+    return row["us"]
+
+
 # --- the server under test -----------------------------------------------------------------------------------------
 
 class Vestibule:
@@ -480,6 +494,8 @@ def measure(args, work, server, plain, through, running):
             headers={"Sec-Fetch-Site": "none", "Accept": "text/html"})),
     }, max(3, args.rounds // 2))
 
+    browser.ours.close()
+    at_once = [redeem_at_once(work, server, browser, client, resource, args.flows) for _ in range(3)]
     browser.ours.close()  # idle for longer than the server keeps it; the next request dials anew
     before = cpu_ns(server.pids())
     codes = [code_for(browser, client, resource) for _ in range(args.flows)]
@@ -538,10 +554,14 @@ Goal: ≥ 0.5 × nginx's events/s.
 
 {table(oauth, 'register')}
 
+| code → token | µs CPU, min / median / max | goal |
+|---|---|---|
+| {args.flows} codes made beforehand, over 16 connections, each swap on disk before its answer | {spread(at_once, 1)} | 50 |
+
 | one connection, one after another | µs CPU | goal |
 |---|---|---|
 | authorize + consent + callback, with one exchange and one userinfo at the provider | {per(before, half):.0f} | |
-| code → token | {per(half, flows):.0f} | 50 |
+| code → token | {per(half, flows):.0f} | |
 | whole flow | {per(before, flows):.0f} | 330 |
 | first call of a token | {per(flows, first):.0f} | |
 
