@@ -1,4 +1,4 @@
-//! What the pages say and carry. `cargo nextest run --run-ignored only pages_for_the_eye` writes them all to a folder.
+//! What the pages say and carry.
 
 use http_body_util::BodyExt as _;
 
@@ -246,13 +246,20 @@ async fn a_browser_at_a_resource_sees_what_to_paste() {
     }
 }
 
+/// `VESTIBULE_PAGES=folder` also writes them there, for a person to look at.
 #[tokio::test]
-#[ignore = "writes the pages for a person to look at"]
-async fn pages_for_the_eye() {
-    let folder = std::env::temp_dir().join("vestibule-pages");
-    std::fs::create_dir_all(&folder).unwrap();
+async fn every_page_is_a_whole_document_without_script() {
+    let folder = std::env::var_os("VESTIBULE_PAGES").map(std::path::PathBuf::from);
     for (name, page) in all(&look("https://mcp.example.com")) {
-        std::fs::write(folder.join(format!("{name}.html")), text(page).await).unwrap();
+        let html = text(page).await;
+        assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"), "{name}\n{html}");
+        for part in ["<html lang=\"en\">", "name=\"viewport\"", "<title>", "<h1"] {
+            assert!(html.contains(part), "{name} has no {part}\n{html}");
+        }
+        assert!(!html.contains("<script") && !html.contains(" onclick"), "{name}\n{html}");
+        if let Some(folder) = &folder {
+            std::fs::write(folder.join(format!("{name}.html")), html).unwrap();
+            std::fs::write(folder.join("icon.svg"), ICON).unwrap();
+        }
     }
-    std::fs::write(folder.join("icon.svg"), ICON).unwrap();
 }
