@@ -248,6 +248,8 @@ impl FlushLoop {
         loop {
             match queue.recv_timeout(self.every) {
                 Ok(first) => {
+                    // Whoever is about to write gets to, so that one flush serves many; alone, this costs nothing.
+                    thread::yield_now();
                     let group: Vec<Waiter> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
                     let outcome = self.flush();
                     for waiter in group {
