@@ -13,6 +13,7 @@
 //!    away; `Host` and what the Resource injects are put on (RS-3, RS-4).
 //! 6. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
 //!    becomes ours, since only we can tell the client where to log in, and the next refresh renews the upstream token.
+//!    Where no upstream token is injected, it becomes a 502: no login of anybody's mends what the operator configured.
 //!
 //! **Neighbours.** `token` verifies; `domain` names. `web` hands requests in and carries answers out; it also answers
 //! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.

@@ -20,8 +20,9 @@
 //!
 //! **Neighbours.** Leans on `crypto` for sealing and on `domain` for the nouns. `token`, `oauth` and `cli` lean on it.
 //!
-//! **Nevers.** Only [`sled`] names the sled crate, only [`redis`] the redis crate. Nothing here knows what a record means: no rule of any RFC, no
-//! decision about a Grant. Nothing of a record's content is ever logged. No lock is held across an await.
+//! **Nevers.** Only [`sled`] names the sled crate, only [`redis`] the redis crate. Nothing here knows what a record
+//! means: no rule of any RFC, no decision about a Grant. Nothing of a record's content is ever logged. No lock is held
+//! across an await.
 
 mod backend;
 mod envelope;

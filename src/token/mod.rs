@@ -18,8 +18,8 @@
 //! Signing keys (`keys`) lie in the store, sealed, one record per algorithm: replicas that start together agree on
 //! them by one `insert`, and a later change of stage (next, current, retired) is one swap.
 //!
-//! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy` verifies; those two
-//! never meet.
+//! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy`
+//! verifies; those two never meet.
 //!
 //! **Nevers.** No HTTP, no challenge, no decision about who gets a Grant. A token, or why exactly it was refused, is
 //! never logged. Only this room makes a [`Caller`].
