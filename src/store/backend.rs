@@ -54,7 +54,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn swap(&self, key: &Key, old: Option<&Bytes>, new: Option<Bytes>, life: Life) -> Result<bool, Unavailable>;
     /// Up to `limit` pairs whose key begins with `prefix`, after `after`, in key order.
     async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable>;
-    /// Makes everything written so far survive a crash; called before the process ends.
+    /// Returns when everything written so far, by whomever, would survive a crash.
     async fn flush(&self) -> Result<(), Unavailable>;
 
     /// Whether other processes write here too, so that a record can go without this process doing it (D14).

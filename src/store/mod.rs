@@ -3,7 +3,8 @@
 //! **Purpose.** Everything the house must remember lies here as one value under one key, `kind/id`. A [`Backend`]
 //! offers four verbs, each atomic on its one key; the [`Store`] puts types, sealing and expiry on top, once for all
 //! backends. No operation touches two keys: every flow has exactly one swap that decides it, and its reply is sent
-//! after that swap would survive a crash. That is the whole of our transaction theory, and it holds on a cluster too.
+//! after that swap would survive a crash. So is the reply of who changed nothing, for it may rest on another's swap that
+//! is still on its way to the disk. That is the whole of our transaction theory, and it holds on a cluster too.
 //!
 //! Every value is an envelope, `version · expires_at · key id · nonce · AES-256-GCM(JSON)`, whose header and key are
 //! authenticated: a value that was moved, aged or re-read under another name does not open (S32). Nonces make all
@@ -146,7 +147,8 @@ impl Store {
     }
 
     /// Reads, lets `decide` judge, swaps; begins again if the record changed meanwhile. `decide` gets `None` when there
-    /// is no record, and its answer is returned with what was decided: the one deciding step of a flow.
+    /// is no record, and its answer is returned with what was decided: the one deciding step of a flow. When it returns,
+    /// what was decided would survive a crash, also where that is [`Change::Keep`] and another wrote what was seen.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -160,15 +162,20 @@ impl Store {
             let (old, record) = self.0.read::<R>(&key).await?;
             let (change, outcome) = decide(record);
             let new = match change {
-                Change::Keep => return Ok(outcome),
-                Change::Remove => None,
+                Change::Remove if old.is_some() => None,
+                Change::Keep | Change::Remove => {
+                    if R::DURABLE {
+                        self.0.backend.flush().await?;
+                    }
+                    return Ok(outcome);
+                }
                 Change::Put(record) => {
                     debug_assert_eq!(record.id(), id, "an update must not change the record's name");
                     Some((self.0.seal(&record, &key)?, record.expires()))
                 }
             };
             // A lost swap means that another one won, so somebody always gets on.
-            if (old.is_none() && new.is_none()) || self.0.swap::<R>(&key, old.as_ref(), new).await? {
+            if self.0.swap::<R>(&key, old.as_ref(), new).await? {
                 return Ok(outcome);
             }
         }

@@ -1,12 +1,18 @@
 //! Many at once: exactly one wins, nobody waits for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
 use vestibule::store::{Backend, Change, Key, Life, Store, Unavailable};
 
-use super::fixture::{Fixture, Note};
+use super::fixture::{Fixture, Memo, Note};
 use crate::world;
 
 const TASKS: usize = 64;
@@ -130,6 +136,50 @@ impl Backend for Mute {
     async fn flush(&self) -> Result<(), Unavailable> {
         self.0.flush().await
     }
+}
+
+/// A memory whose disk is asked for: counts, and answers at once.
+struct Counted(Arc<dyn Backend>, AtomicUsize);
+
+#[async_trait::async_trait]
+impl Backend for Counted {
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>, Unavailable> {
+        self.0.get(key).await
+    }
+
+    async fn set(&self, key: &Key, value: Option<Bytes>, life: Life) -> Result<(), Unavailable> {
+        self.0.set(key, value, life).await
+    }
+
+    async fn swap(&self, key: &Key, old: Option<&Bytes>, new: Option<Bytes>, life: Life) -> Result<bool, Unavailable> {
+        self.0.swap(key, old, new, life).await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
+        self.0.scan(prefix, after, limit).await
+    }
+
+    async fn flush(&self) -> Result<(), Unavailable> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.flush().await
+    }
+}
+
+/// Who sees what another has written, and answers for it, waits for the disk as that other one does: else the answer
+/// (the successor of a refresh token, "it is revoked") would outlive a crash that its cause does not.
+#[tokio::test]
+async fn an_answer_that_rests_on_anothers_swap_waits_for_the_disk_too() {
+    let fixture = Fixture::memory().await;
+    let disk = Arc::new(Counted(fixture.backend, AtomicUsize::new(0)));
+    let store = Store::new(disk.clone(), world::keyring(), fixture.clock, world::random());
+    let flushes = || disk.1.load(Ordering::Relaxed);
+    store.insert(&Note::new("a", "one")).await.unwrap();
+    let seen = store.update("a", |note: Option<Note>| (Change::Keep, note.is_some())).await.unwrap();
+    assert_eq!((seen, flushes()), (true, 1), "kept as another wrote it");
+    assert!(!store.remove::<Note>("b").await.unwrap());
+    assert_eq!(flushes(), 2, "gone, as another removed it");
+    store.update("a", |_: Option<Memo>| (Change::Keep, ())).await.unwrap();
+    assert_eq!(flushes(), 2, "best effort waits for nothing");
 }
 
 /// A caller who goes away while the disk is written has still revoked.
