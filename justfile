@@ -32,6 +32,10 @@ test *filter:
 test-all *arguments:
     tests/run {{arguments}}
 
+# `kill -9` of the real server under load, many times (`just crash 500`); 5 times it is part of the tests.
+crash kills="100":
+    VESTIBULE_TEST_KILLS={{kills}} cargo test {{features}} --test it -- --nocapture kill_9
+
 # The documentation of the library; broken links are errors.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps {{features}}

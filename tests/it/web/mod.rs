@@ -2,6 +2,7 @@
 
 mod discovery;
 mod doorway;
+mod killed;
 mod lasting;
 mod login;
 mod machines;

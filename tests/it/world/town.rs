@@ -1,7 +1,11 @@
 //! A whole deployment on loopback: our house as `serve` builds it, a provider on one side, an MCP server on the other,
 //! and actors who come to the door.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -98,12 +102,13 @@ impl Town {
 
     async fn until_ready(&self, at: usize) {
         let spawned = &self.spawned[at];
-        for _ in 0..400 {
-            let ready = http().get(format!("http://{}/readyz", spawned.admin)).send().await;
+        let (http, begun) = (http(), Instant::now());
+        while begun.elapsed() < Duration::from_secs(20) {
+            let ready = http.get(format!("http://{}/readyz", spawned.admin)).send().await;
             if ready.is_ok_and(|response| response.status() == 200) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("never ready: {}", std::fs::read_to_string(&spawned.log).unwrap_or_default())
     }
@@ -113,6 +118,15 @@ impl Town {
         self.spawned[at].terminate().await;
         self.spawned[at].run();
         self.until_ready(at).await;
+    }
+
+    /// `kill -9` of one binary, and a start over what it left behind; how long until the first answer.
+    pub(crate) async fn kill_and_restart(&mut self, at: usize) -> Duration {
+        self.spawned[at].kill();
+        let begun = Instant::now();
+        self.spawned[at].run();
+        self.until_ready(at).await;
+        begun.elapsed()
     }
 
     /// Ends the binaries and returns everything that they said.
@@ -208,8 +222,16 @@ impl Spawned {
         let output = std::fs::File::options().create(true).append(true).open(&self.log).expect("a file");
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
         command.args(["serve", "--config"]).arg(self.folder.path().join("vestibule.toml"));
+        command.current_dir(self.folder.path());
         command.stdout(output.try_clone().expect("a handle")).stderr(output);
         self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// SIGTERM, and the end that follows it.
@@ -247,10 +269,7 @@ async fn round_robin(front: TcpListener, back: Vec<SocketAddr>) {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }
 
