@@ -205,8 +205,14 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         let (problem, remedy) = resource::none_at_all();
         top.desk.mistake("resource", &Origin::Default, problem, remedy);
     }
-    let around =
-        resource::Around { public_url: public_url.as_ref(), upstreams: &names, dangerous_allow_http: http_is_allowed };
+    let mute = upstreams.iter().filter(|upstream| upstream.provider.identity.groups.is_none());
+    let without_groups: Vec<_> = mute.map(|upstream| upstream.name.clone()).collect();
+    let around = resource::Around {
+        public_url: public_url.as_ref(),
+        upstreams: &names,
+        without_groups: &without_groups,
+        dangerous_allow_http: http_is_allowed,
+    };
     let resources = resource::read(sections, &around);
     let clients = client::read(top.sections("client"));
     let tokens = server::tokens(&mut top);

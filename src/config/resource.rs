@@ -52,6 +52,8 @@ pub(super) struct Around<'a> {
     pub(super) public_url: Option<&'a HttpsUrl>,
     /// Every `[upstream.X]`, sound or not: a broken upstream is one mistake, not two.
     pub(super) upstreams: &'a [UpstreamName],
+    /// The upstreams whose answers name no groups.
+    pub(super) without_groups: &'a [UpstreamName],
     pub(super) dangerous_allow_http: bool,
 }
 
@@ -101,7 +103,9 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
     let upstream_scopes = section.each("scopes", r#"["repo"]"#, scope_token);
     let scopes = scopes(&mut section);
     let inject = inject(&mut section);
-    let allow = allow(&mut section);
+    // Of an upstream that has mistakes of its own nothing is said here.
+    let tells_groups = upstream.as_ref().is_none_or(|name| !around.without_groups.contains(name));
+    let allow = allow(&mut section, tells_groups);
     section.finish();
     let (path, target) = (path?, target?);
     let title = title.unwrap_or_else(|| match path.rsplit('/').next() {
@@ -305,8 +309,8 @@ fn header(mut section: Section<'_>) -> Option<Injection> {
     Some(Injection::Header { name: name?, value: value? })
 }
 
-/// Who may enter (D15).
-fn allow(section: &mut Section<'_>) -> Option<Allow> {
+/// Who may enter (D15). A rule on groups that no answer of the provider could meet is a mistake (S19).
+fn allow(section: &mut Section<'_>, tells_groups: bool) -> Option<Allow> {
     let path = section.at("allow");
     let Some(node) = section.take("allow") else {
         let remedy = format!("say it, there is no default: allow = {ALLOW}");
@@ -318,7 +322,7 @@ fn allow(section: &mut Section<'_>) -> Option<Allow> {
             section.desk.resolved(path, "\"anyone\"", node.origin);
             Some(Allow::Anyone)
         }
-        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table)),
+        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table), tells_groups),
         Value::Text(text) => {
             let problem = format!("{} is not a rule", shown(&text));
             section.desk.mistake(&path, &node.origin, problem, format!("write allow = {ALLOW}"));
@@ -332,7 +336,7 @@ fn allow(section: &mut Section<'_>) -> Option<Allow> {
     }
 }
 
-fn only(mut section: Section<'_>) -> Option<Allow> {
+fn only(mut section: Section<'_>, tells_groups: bool) -> Option<Allow> {
     let before = section.desk.found.borrow().mistakes.len();
     let emails = section.each("emails", r#"["*@example.com", "ann@example.org"]"#, |text| match text {
         "*" => Err("admits nobody in particular; to let everyone in write allow = \"anyone\"".to_owned()),
@@ -342,13 +346,21 @@ fn only(mut section: Section<'_>) -> Option<Allow> {
         "" => Err("must not be empty"),
         subject => Ok(subject.to_owned()),
     });
+    let groups = section.each("groups", r#"["staff"]"#, |text| match text.trim() {
+        "" => Err("must not be empty"),
+        group => Ok(group.to_owned()),
+    });
     let is_sound = section.desk.found.borrow().mistakes.len() == before;
-    if is_sound && emails.is_empty() && subjects.is_empty() {
+    if is_sound && !groups.is_empty() && !tells_groups {
+        let remedy = "say where its answers hold them: groups = \"/groups\" in the section of the upstream";
+        section.wrong("groups", "names groups, and the upstream tells none", remedy);
+    }
+    if is_sound && emails.is_empty() && subjects.is_empty() && groups.is_empty() {
         let remedy = format!("write allow = {ALLOW}");
         section.desk.mistake(&section.path, &section.origin, "lets nobody in", remedy);
     }
     section.finish();
-    Some(Allow::Only { emails, subjects })
+    Some(Allow::Only { emails, subjects, groups })
 }
 
 /// For those who look for a key that has no section.

@@ -84,6 +84,8 @@ pub enum Allow {
         emails: Vec<EmailRule>,
         /// Subjects, as `upstream:sub` or the provider's bare `sub`.
         subjects: Vec<String>,
+        /// Groups, roles or organisations, as the provider writes them. A claim that is missing or odd is no group (S19).
+        groups: Vec<String>,
     },
 }
 
@@ -144,11 +146,12 @@ impl Allow {
     pub fn admits(&self, identity: &Identity) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Only { emails, subjects } => {
+            Self::Only { emails, subjects, groups } => {
                 let by_email =
                     identity.verified_email().is_some_and(|email| emails.iter().any(|rule| rule.admits(email)));
                 let subject = &identity.subject;
-                by_email || subjects.iter().any(|s| s == subject.as_str() || s == subject.at_provider())
+                let by_subject = || subjects.iter().any(|s| s == subject.as_str() || s == subject.at_provider());
+                by_email || by_subject() || groups.iter().any(|group| identity.groups.contains(group))
             }
         }
     }

@@ -83,6 +83,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        domain::Allow,
+        upstream::{Provider, presets},
+    };
 
     fn person(documents: &[Value]) -> Result<Identity, Failed> {
         let documents: Vec<&Value> = documents.iter().collect();
@@ -113,6 +117,39 @@ mod tests {
         assert_eq!(groups(json!(["a", 7, { "name": "b" }])), ["a", "b"]);
         assert_eq!(groups(json!("a")), ["a"]);
         assert!(groups(json!(null)).is_empty());
+    }
+
+    /// https://github.com/advisories/GHSA-652x-m2gr-hppm, for every provider we know.
+    #[test]
+    fn s19_a_group_rule_denies_where_the_claim_is_missing_or_odd() {
+        let rule = Allow::Only { emails: Vec::new(), subjects: Vec::new(), groups: vec!["staff".into()] };
+        for preset in presets::names() {
+            let rules = Provider::preset(preset).unwrap().identity;
+            let rules = IdentityRules { groups: Some("/claims/groups".into()), ..rules };
+            let admits = |groups: Value| {
+                let person = json!({ "sub": "1", "id": 1, "email": "staff", "name": "staff", "login": "staff",
+                    "groups": ["staff"], "roles": ["staff"], "claims": groups });
+                rule.admits(&read(&rules, &UpstreamName::parse("x").unwrap(), &[&person]).unwrap())
+            };
+            for odd in [
+                json!(null),
+                json!({}),
+                json!("staff"),
+                json!(["staff"]),
+                json!({ "groups": null }),
+                json!({ "groups": true }),
+                json!({ "groups": 7 }),
+                json!({ "groups": {} }),
+                json!({ "groups": { "staff": true } }),
+                json!({ "groups": [["staff"]] }),
+                json!({ "groups": ["Staff", " staff", "staff ", "staffing", "", "*"] }),
+                json!({ "groups": "other,staff" }),
+                json!({ "Groups": ["staff"] }),
+            ] {
+                assert!(!admits(odd.clone()), "{preset}: {odd}");
+            }
+            assert!(admits(json!({ "groups": ["other", "staff"] })), "{preset}");
+        }
     }
 
     #[test]

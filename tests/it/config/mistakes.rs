@@ -227,6 +227,13 @@ fn d15_allow_lets_in_only_whom_it_names() {
     assert!(
         load(&allow(r#"{ emails = ["*@example.com", "Ann@Example.org"], subjects = ["github:1"] }"#), &[], &[]).is_ok()
     );
+    // The provider of the small file tells no groups unless it is said where.
+    let groups = allow(r#"{ groups = ["staff"] }"#);
+    assert!(mistakes(&groups).contains("names groups, and the upstream tells none"), "{}", mistakes(&groups));
+    assert!(mistakes(&groups).contains("groups = \"/groups\""));
+    let told = groups.replace("provider = ", "groups = \"/groups\"\nprovider = ");
+    assert!(load(&told, &[], &[]).is_ok());
+    assert!(mistakes(&told.replace("\"staff\"", "\" \"")).contains("resource[0].allow.groups[0]"));
     assert!(mistakes(&allow("{}")).contains("lets nobody in"));
     assert!(mistakes(&allow("{ emails = [] }")).contains("lets nobody in"));
     assert!(mistakes(&allow("true")).contains("expected rules, found true or false"));

@@ -20,7 +20,7 @@ fn person(email: Option<&str>, verified: bool) -> Identity {
 
 fn admits(rules: &[&str], email: &str) -> bool {
     let emails = rules.iter().map(|rule| EmailRule::parse(rule).unwrap()).collect();
-    Allow::Only { emails, subjects: Vec::new() }.admits(&person(Some(email), true))
+    Allow::Only { emails, subjects: Vec::new(), groups: Vec::new() }.admits(&person(Some(email), true))
 }
 
 #[test]
@@ -93,14 +93,21 @@ fn s18_an_address_is_meant_by_a_rule_only_if_it_is_plain() {
 
 #[test]
 fn d15_an_unverified_address_opens_nothing_and_a_subject_needs_none() {
-    let by_domain = Allow::Only { emails: vec![EmailRule::parse("*@corp.example").unwrap()], subjects: Vec::new() };
+    let by_domain = Allow::Only {
+        emails: vec![EmailRule::parse("*@corp.example").unwrap()],
+        subjects: Vec::new(),
+        groups: Vec::new(),
+    };
     assert!(!by_domain.admits(&person(Some("ann@corp.example"), false)));
     assert!(!by_domain.admits(&person(None, true)));
-    let subject = |text: &str| Allow::Only { emails: Vec::new(), subjects: vec![text.to_owned()] };
+    let subject = |text: &str| Allow::Only { emails: Vec::new(), subjects: vec![text.to_owned()], groups: Vec::new() };
     assert!(subject("idp:1234").admits(&person(None, false)));
     assert!(subject("1234").admits(&person(None, false)));
     assert!(!subject("other:1234").admits(&person(None, false)));
-    assert!(!Allow::Only { emails: Vec::new(), subjects: Vec::new() }.admits(&person(Some("a@b.example"), true)));
+    assert!(
+        !Allow::Only { emails: Vec::new(), subjects: Vec::new(), groups: Vec::new() }
+            .admits(&person(Some("a@b.example"), true))
+    );
     assert!(Allow::Anyone.admits(&person(None, false)));
 }
 

@@ -182,7 +182,7 @@ async fn own_5_what_goes_wrong_at_the_provider_reaches_the_client_as_an_error() 
 async fn d15_own_13_whom_the_operator_does_not_name_gets_access_denied() {
     let only_corp = |_: &mut vestibule::oauth::Settings, resources: &mut Vec<vestibule::domain::Resource>| {
         let emails = vec![EmailRule::parse("*@corp.example").unwrap()];
-        resources[0].allow = Allow::Only { emails, subjects: Vec::new() };
+        resources[0].allow = Allow::Only { emails, subjects: Vec::new(), groups: Vec::new() };
     };
     let house = House::with(only_corp).await;
     let client = house.client(CLAUDE);

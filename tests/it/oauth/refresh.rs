@@ -404,7 +404,7 @@ async fn a_refused_upstream_token_is_renewed_by_the_next_refresh() {
 async fn d15_who_is_no_longer_admitted_is_not_refreshed() {
     use vestibule::domain::{Allow, resource::EmailRule};
     let rule = EmailRule::parse("ada@example.com").unwrap();
-    let allow = Allow::Only { emails: vec![rule], subjects: Vec::new() };
+    let allow = Allow::Only { emails: vec![rule], subjects: Vec::new(), groups: Vec::new() };
     let family = Family::new(House::with(|_, resources| resources[0].allow = allow).await).await;
     assert!(family.refresh(&family.token()).await.is_ok());
     let mut grant = family.grant().await.unwrap();
