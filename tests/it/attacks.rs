@@ -1,6 +1,8 @@
 //! The attacks of the field, each by its number and each on the whole house over HTTP: refused, with nothing lost and
 //! nothing learnt. (S1 to S35 are rows of the project's list of advisories; the link names where it happened.)
 
+mod surface;
+
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

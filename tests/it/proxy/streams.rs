@@ -263,6 +263,19 @@ async fn s24_ses_2_a_session_opens_for_nobody_else() {
 }
 
 #[tokio::test]
+async fn ses_1_a_session_id_opens_nothing_by_itself() {
+    let gate = Gatehouse::open().await;
+    let ann = gate.token("ann", "/mcp").await;
+    let opened = gate.call("/mcp", &ann, &[("x-fake", "session")]).await;
+    let id = opened.header("mcp-session-id").expect("passed on").to_owned();
+    let before = gate.mcp.seen().len();
+    for token in ["", "nonsense", id.as_str()] {
+        assert_eq!(gate.call("/mcp", token, &[("mcp-session-id", &id)]).await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(gate.mcp.seen().len(), before, "the target heard of it");
+}
+
+#[tokio::test]
 async fn a_post_is_sent_once_even_if_the_connection_dies_under_it() {
     use tokio::io::AsyncReadExt;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
