@@ -9,6 +9,7 @@ mod crypto;
 mod domain;
 mod oauth;
 mod proxy;
+mod requirements;
 mod store;
 mod token;
 mod upstream;
