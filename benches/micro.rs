@@ -55,6 +55,7 @@ impl Bench {
             issuer: "https://mcp.example.com".to_owned(),
             algorithm,
             life: Duration::from_secs(3600),
+            rotate: None,
             claims: vec![IdentityClaim::Email, IdentityClaim::Name],
         };
         let grant = grant();

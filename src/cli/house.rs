@@ -12,7 +12,7 @@ use crate::{
     oauth::{AuthorizationServer, Parts},
     proxy::Proxy,
     store::{self, Store},
-    token::Mint,
+    token::{self, Mint},
     upstream::{Upstreams, http::Http},
     web::{self, Door, Readiness},
 };
@@ -23,6 +23,7 @@ const SWEEP: Duration = Duration::from_secs(600);
 /// A whole deployment, built and not yet open. `serve`, `dev` and tests build the same one.
 pub struct House {
     store: Store,
+    mint: Mint,
     door: Door,
     web: web::Settings,
     line: StartLine,
@@ -72,11 +73,18 @@ impl House {
         let upstreams = Upstreams::new(settings.upstreams, http, Arc::clone(&clock));
         let proxy = Proxy::new(settings.proxy, Arc::clone(&resources), mint.clone(), Arc::clone(&clock))
             .map_err(|e| anyhow!("the proxy cannot start: {e}"))?;
-        let parts =
-            Parts { store: store.clone(), mint, upstreams, keyring, clock, random, resources: Arc::clone(&resources) };
+        let parts = Parts {
+            store: store.clone(),
+            mint: mint.clone(),
+            upstreams,
+            keyring,
+            clock,
+            random,
+            resources: Arc::clone(&resources),
+        };
         let oauth = AuthorizationServer::new(settings.oauth, parts);
         let door = Door { oauth: Arc::new(oauth), proxy: Arc::new(proxy), resources };
-        Ok(Self { store, door, web: settings.web, line })
+        Ok(Self { store, mint, door, web: settings.web, line })
     }
 
     /// Opens the doors until `stop` resolves, then drains and flushes the store.
@@ -89,13 +97,15 @@ impl House {
         admin: Option<TcpListener>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let Self { store, door, web, line } = self;
+        let Self { store, mint, door, web, line } = self;
         line.log(&public, admin.as_ref());
         let sweeper = tokio::spawn(store::sweep::run(store.clone(), SWEEP));
         let reader = tokio::spawn(store::replicas::run(store.clone()));
+        let keeper = tokio::spawn(token::keep_keys(mint));
         let served = web::serve(web, door, public, admin, readiness(store.clone()), stop).await;
         sweeper.abort();
         reader.abort();
+        keeper.abort();
         // Also after a failed listener: what was acknowledged must survive.
         let flushed = store.flush().await;
         served.context("a listener failed")?;

@@ -244,6 +244,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
             issuer: public_url.trimmed().to_owned(),
             algorithm: tokens.algorithm,
             life: tokens.access_life,
+            rotate: tokens.rotate_keys,
             claims: tokens.claims,
         },
         telemetry: telemetry?,

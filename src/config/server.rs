@@ -206,6 +206,7 @@ pub(super) struct Tokens {
     pub(super) grant_life: Duration,
     pub(super) absolute_life: Duration,
     pub(super) refresh_grace: Duration,
+    pub(super) rotate_keys: Option<Duration>,
     pub(super) claims: Vec<IdentityClaim>,
 }
 
@@ -218,6 +219,11 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
     let grant_life = section.parsed_or("grant_life", "30d", "\"30d\"", duration("1m", "365d"));
     let absolute_life = section.parsed_or("absolute_life", "90d", "\"90d\"", duration("1m", "3650d"));
     let refresh_grace = section.parsed_or("refresh_grace", "60s", "\"60s\"", duration("0s", "10m"));
+    let rotate_keys = section.parsed_or("rotate_keys", "90d", "\"90d\", or \"never\"", |text| match text {
+        "never" | "0" => Ok(None),
+        // The next key is published for a day before it signs.
+        time => duration("2d", "3650d")(time).map(Some).map_err(|expected| format!("{expected}, or never")),
+    });
     let claims = section.each("claims", r#"["email", "name"]"#, |text| match text {
         "email" => Ok(IdentityClaim::Email),
         "name" => Ok(IdentityClaim::Name),
@@ -233,6 +239,7 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
         grant_life: grant_life?,
         absolute_life: absolute_life?,
         refresh_grace: refresh_grace?,
+        rotate_keys: rotate_keys?,
         claims,
     })
 }

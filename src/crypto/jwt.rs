@@ -4,6 +4,8 @@
 //! we hold under this very pair is tried. So neither `none`, nor a public key taken for an HMAC secret, nor an unknown
 //! `crit` gets as far as a signature check (S35; RFC 8725 §3.1).
 
+use std::cell::Cell;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use josekit::{
@@ -58,14 +60,19 @@ pub struct BadKey(&'static str);
 impl BadKey {
     /// For a key set in which not exactly one key signs.
     pub const NO_CURRENT: Self = Self("a stored key set needs exactly one current key");
+    /// For a key that could not be made.
+    pub const FAILED: Self = Self("generation failed");
 }
 
 /// Why a JWS was not accepted. The difference is for caches, never for strangers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unverified {
-    /// Not three parts, no such `kid` and `alg`, another `typ`, a `crit`: no key was tried.
+    /// Not three parts, no `kid`, a `kid` with another `alg`, another `typ`, a `crit`: no key was tried.
     #[error("not signed by a key of ours")]
     Foreign,
+    /// Of the right shape, by a `kid` that is not among the keys: no key was tried.
+    #[error("signed by a key that is not known")]
+    UnknownKey,
     /// A key of ours was named and did not make this signature.
     #[error("the signature does not match")]
     Signature,
@@ -101,7 +108,7 @@ impl SigningKey {
             Alg::Rs256 => Jwk::generate_rsa_key(2048),
             Alg::Hs256 => return Err(BadKey("HS256 needs the shared secret")),
         }
-        .map_err(|_| BadKey("generation failed"))?;
+        .map_err(|_| BadKey::FAILED)?;
         jwk.set_key_id(kid);
         jwk.set_algorithm(alg.as_str());
         jwk.set_key_use("sig");
@@ -216,17 +223,22 @@ pub fn verify<'k>(
     typ: &str,
     keys: impl IntoIterator<Item = &'k SigningKey> + Clone,
 ) -> Result<Vec<u8>, Unverified> {
+    let is_unknown = Cell::new(false);
     let select = |header: &JwsHeader| {
         if header.token_type() != Some(typ) || header.claim("crit").is_some() || header.claim("b64").is_some() {
             return Ok(None);
         }
         let (kid, alg) = (header.key_id(), header.algorithm());
         let found = keys.clone().into_iter().find(|key| kid == Some(key.kid()) && alg == Some(key.alg.as_str()));
+        let is_ours = |kid: &str| keys.clone().into_iter().any(|key| key.kid() == kid);
+        let is_published = alg.and_then(Alg::parse).is_some_and(|alg| alg != Alg::Hs256);
+        is_unknown.set(is_published && kid.is_some_and(|kid| !is_ours(kid)));
         Ok(found.map(|key| &*key.verifier))
     };
     match jws::deserialize_compact_with_selector(token, select) {
         Ok((claims, _)) => Ok(claims),
         Err(JoseError::InvalidSignature(_)) => Err(Unverified::Signature),
+        Err(_) if is_unknown.get() => Err(Unverified::UnknownKey),
         Err(_) => Err(Unverified::Foreign),
     }
 }

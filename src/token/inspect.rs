@@ -33,7 +33,7 @@ impl Mint {
     /// # Errors
     /// [`Unavailable`].
     pub async fn inspect(&self, token: &str) -> Result<Option<Inspected>, Unavailable> {
-        let read = self.0.believe(token, |claims| Inspected {
+        let read = self.0.believed(token, |claims| Inspected {
             grant: claims.gid,
             client: ClientId::new(claims.client_id),
             subject: claims.sub.into_owned(),
@@ -43,7 +43,7 @@ impl Mint {
             issued: Instant::from_secs(claims.iat),
             expires: Instant::from_secs(claims.exp),
         });
-        let Ok(mut inspected) = read else { return Ok(None) };
+        let Ok(mut inspected) = read.await else { return Ok(None) };
         let grant: Option<Grant> = self.0.store.get(&inspected.grant.to_string()).await?;
         let is_of = |grant: &Grant| {
             matches!(grant.stage, GrantStage::Active { .. })

@@ -55,7 +55,7 @@ impl Parts {
         if text.len() > LONGEST_CARRYING && claims.upstream_token.take().is_some() {
             text = json(&claims)?;
         }
-        Ok(self.keys.current().sign(TYP, &text)?)
+        Ok(self.keys.now().current().sign(TYP, &text)?)
     }
 
     /// Whole seconds, at least one: the set life, bounded by the ends of the upstream token and of the Grant.

@@ -15,8 +15,9 @@
 //! What a token spends at the provider is kept fresh here too (`renew`): once for each Grant, however many ask at the
 //! same moment, and without losing a login to a provider's bad hour.
 //!
-//! Signing keys (`keys`) lie in the store, sealed, one record per algorithm: replicas that start together agree on
-//! them by one `insert`, and a later change of stage (next, current, retired) is one swap.
+//! Signing keys (`keys`, `rotate`) lie in the store, sealed, one record per algorithm: replicas that start together agree
+//! on them by one `insert`, and a rotation (next, current, retired) is one swap. Every process keeps the set that is in
+//! force behind a pointer, replaced as a whole when the record changed, and signs and verifies without asking the store.
 //!
 //! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy`
 //! verifies; those two never meet.
@@ -28,13 +29,16 @@ mod inspect;
 mod keys;
 mod mint;
 mod renew;
+mod rotate;
 mod verify;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use inspect::Inspected;
+pub use keys::Stage;
 pub use renew::RenewFailed;
+pub use rotate::{KeyOutline, RotateFailed, Rotation, keep_keys};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -53,6 +57,9 @@ pub struct Settings {
     /// The longest life of an access token (1 h); never longer than the upstream token's rest less 60 s, or half of that
     /// rest where it is shorter than two minutes (D5).
     pub life: Duration,
+    /// How long a key signs before the next one takes its place (90 d); `None` for until somebody rotates. HS256 has no
+    /// rotation: its secret is the operator's.
+    pub rotate: Option<Duration>,
     /// Which identity claims go into the token.
     pub claims: Vec<IdentityClaim>,
 }
@@ -210,7 +217,7 @@ pub struct Mint(Arc<Parts>);
 
 struct Parts {
     settings: Settings,
-    keys: keys::SigningKeys,
+    keys: rotate::SigningKeys,
     seen: verify::Seen,
     store: Store,
     keyring: Arc<Keyring>,
@@ -230,7 +237,7 @@ impl Mint {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenFailed> {
-        let keys = keys::SigningKeys::open(&settings.algorithm, &store, &*clock, &*random).await?;
+        let keys = rotate::SigningKeys::open(&settings, &store, &*clock, &random).await?;
         let seen = verify::Seen::new();
         Ok(Self(Arc::new(Parts { settings, keys, seen, store, keyring, clock, random })))
     }
@@ -255,12 +262,12 @@ impl Mint {
     /// The published keys (RFC 7517), JSON. Empty `keys` under HS256.
     #[must_use]
     pub fn jwks(&self) -> Bytes {
-        self.0.keys.jwks()
+        self.0.keys.now().jwks()
     }
 
     /// JWS names for metadata (`ES256`).
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
-        self.0.keys.current().alg().as_str()
+        self.0.keys.now().current().alg().as_str()
     }
 }

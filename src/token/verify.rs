@@ -60,6 +60,8 @@ struct Known {
     caller: Arc<Caller>,
     grant_ends: Instant,
     liveness: Liveness,
+    /// Under which keys it was believed: those of before the next loss of one.
+    losses: u64,
 }
 
 impl Known {
@@ -72,6 +74,7 @@ impl Known {
             audience: self.caller.resource.as_str().to_owned(),
             scope: self.caller.scope.clone(),
             expires: self.caller.expires,
+            losses: self.losses,
         }
     }
 
@@ -109,6 +112,7 @@ struct Said {
     audience: String,
     scope: Scope,
     expires: Instant,
+    losses: u64,
 }
 
 impl Said {
@@ -125,21 +129,23 @@ impl Said {
 pub(super) enum Rejection {
     /// Cheap to find out again, or healed by time.
     Now,
+    /// By a key that another process may have made.
+    UnknownKey,
     /// Worth remembering.
     ForGood(Dead),
 }
 
 impl Parts {
-    pub(super) async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
+    pub(super) async fn verify(self: &Arc<Self>, token: &str, resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
         if token.len() > LONGEST {
             return Err(Refused::Invalid);
         }
         let hash = TokenHash(sha256(token.as_bytes()));
-        let known = match self.seen.known.get(&hash) {
+        let known = match self.seen.known.get(&hash).filter(|known| known.losses == self.keys.losses()) {
             Some(known) if known.liveness.holds() => known,
             // The Grant was replaced or removed: what the token says still holds, what it rests on has to be read.
             Some(known) => Box::pin(self.rest(hash, known.said())).await?,
-            // Boxed: the cold paths would make the future of every call large.
+            // Also what was believed under a key that is gone. Boxed: the cold paths would make the future of every call large.
             None => Box::pin(self.first_sight(hash, token)).await?,
         };
         let now = self.clock.now();
@@ -155,13 +161,13 @@ impl Parts {
         Ok(known.caller)
     }
 
-    async fn first_sight(&self, hash: TokenHash, token: &str) -> Result<Known, Refused> {
+    async fn first_sight(self: &Arc<Self>, hash: TokenHash, token: &str) -> Result<Known, Refused> {
         if let Some(dead) = self.seen.dead.get(&hash) {
             return Err(dead.into());
         }
-        match self.read(token) {
+        match self.read(token).await {
             Ok(said) => self.rest(hash, said).await,
-            Err(Rejection::Now) => Err(Refused::Invalid),
+            Err(Rejection::Now | Rejection::UnknownKey) => Err(Refused::Invalid),
             Err(Rejection::ForGood(dead)) => {
                 self.seen.dead.insert(hash, dead);
                 Err(dead.into())
@@ -169,11 +175,24 @@ impl Parts {
         }
     }
 
+    /// What the token says, if a key of ours signed it, also one that another process made a moment ago.
+    pub(super) async fn believed<T>(
+        self: &Arc<Self>,
+        token: &str,
+        said: impl Fn(AccessClaims<'_>) -> T,
+    ) -> Result<T, Rejection> {
+        match self.believe(token, &said) {
+            Err(Rejection::UnknownKey) if self.look_for_keys().await => self.believe(token, &said),
+            outcome => outcome,
+        }
+    }
+
     /// Everything that the token alone decides.
-    pub(super) fn believe<T>(&self, token: &str, said: impl FnOnce(AccessClaims<'_>) -> T) -> Result<T, Rejection> {
-        let claims = jwt::verify(token, TYP, self.keys.all()).map_err(|unverified| match unverified {
+    fn believe<T>(&self, token: &str, said: impl Fn(AccessClaims<'_>) -> T) -> Result<T, Rejection> {
+        let claims = jwt::verify(token, TYP, self.keys.now().all()).map_err(|unverified| match unverified {
             // No key was tried, so remembering it would cost more than refusing it again.
             Unverified::Foreign => Rejection::Now,
+            Unverified::UnknownKey => Rejection::UnknownKey,
             Unverified::Signature => Rejection::ForGood(Dead::Invalid),
         })?;
         let claims: AccessClaims<'_> =
@@ -192,15 +211,19 @@ impl Parts {
         Ok(said(claims))
     }
 
-    fn read(&self, token: &str) -> Result<Said, Rejection> {
-        self.believe(token, |claims| Said {
+    async fn read(self: &Arc<Self>, token: &str) -> Result<Said, Rejection> {
+        // Before the keys are looked at: a loss in between makes what follows out of date.
+        let losses = self.keys.losses();
+        let said = |claims: AccessClaims<'_>| Said {
             grant: claims.gid,
             client: ClientId::new(claims.client_id),
             subject: claims.sub.into_owned(),
             audience: claims.aud.into_owned(),
             scope: Scope::parse(&claims.scope),
             expires: Instant::from_secs(claims.exp),
-        })
+            losses,
+        };
+        self.believed(token, said).await
     }
 
     /// Reads the Grant, which has to be the one the token speaks of, and remembers both.
@@ -222,7 +245,7 @@ impl Parts {
             upstream_token: grant.tokens.access,
             identity: grant.identity,
         };
-        let known = Known { caller: Arc::new(caller), grant_ends: grant.expires, liveness };
+        let known = Known { caller: Arc::new(caller), grant_ends: grant.expires, liveness, losses: said.losses };
         self.seen.known.insert(hash, known.clone());
         Ok(known)
     }

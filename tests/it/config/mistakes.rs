@@ -323,6 +323,21 @@ fn rfc7518_3_2_a_shared_secret_is_as_long_as_its_hash() {
 }
 
 #[test]
+fn asm_13_a_rotation_leaves_time_for_the_next_key_to_become_known() {
+    let rotate = |line: &str| load(&format!("{}[tokens]\n{line}\n", small()), &[], &[]).map(|s| s.token.rotate);
+    let days = |n: u64| Some(std::time::Duration::from_secs(n * 86_400));
+    assert_eq!(rotate(""), Ok(days(90)));
+    assert_eq!(rotate("rotate_keys = \"30d\""), Ok(days(30)));
+    assert_eq!(rotate("rotate_keys = \"never\""), Ok(None));
+    assert_eq!(rotate("rotate_keys = \"0\""), Ok(None));
+    let told = rotate("rotate_keys = \"1h\"").unwrap_err();
+    assert!(
+        told.contains("tokens.rotate_keys") && told.contains("from 2d to 3650d") && told.contains("never"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_only_an_upstream_can_know_is_told_at_its_place() {
     let auth0 = but("provider = \"github\"", "provider = \"auth0\"");
     let told = mistakes(&auth0);

@@ -116,6 +116,7 @@ impl House {
             issuer: settings.public_url.trimmed().to_owned(),
             algorithm: Algorithm::Es256,
             life: Duration::from_secs(3600),
+            rotate: None,
             claims: Vec::new(),
         };
         let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random()).await.expect("memory");

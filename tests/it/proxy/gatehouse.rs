@@ -178,6 +178,7 @@ async fn rooms() -> (Arc<ManualClock>, Store, Mint) {
             issuer: ORIGIN.to_owned(),
             algorithm: token::Algorithm::Es256,
             life: Duration::from_secs(3600),
+            rotate: None,
             claims: Vec::new(),
         },
         store.clone(),

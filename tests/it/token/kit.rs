@@ -23,6 +23,7 @@ use vestibule::{
 use crate::world::{ManualClock, clock::DAWN, keyring, random};
 
 pub(crate) const ISSUER: &str = "https://mcp.example.com";
+pub(crate) const NINETY_DAYS: Duration = Duration::from_secs(90 * 86_400);
 pub(crate) const SHARED: &[u8] = b"thirty-two bytes or more are needed here";
 
 /// The store's door: counts who goes through, and can be barred.
@@ -60,6 +61,10 @@ impl Backend for Door {
     async fn flush(&self) -> Result<(), Unavailable> {
         self.behind.flush().await
     }
+    /// So that a [`Bench::replica`] is a process of its own.
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 /// What outlives a restart.
@@ -89,6 +94,14 @@ impl Bench {
         Mint::open(settings, self.store.clone(), keyring(), self.clock.clone(), chance).await.unwrap()
     }
 
+    /// Another process over the same records.
+    pub(crate) async fn replica(&self, algorithm: Algorithm) -> (Store, Mint) {
+        let store = Store::new(self.door.clone(), keyring(), self.clock.clone(), random());
+        let chance = Arc::new(vestibule::crypto::Os);
+        let opened = Mint::open(settings(algorithm), store.clone(), keyring(), self.clock.clone(), chance).await;
+        (store, opened.unwrap())
+    }
+
     /// A mint of the default kind, and a Grant that lies in the store.
     pub(crate) async fn ready() -> (Self, Mint, Grant) {
         let bench = Self::new();
@@ -113,7 +126,13 @@ impl Bench {
 
 pub(crate) fn settings(algorithm: Algorithm) -> Settings {
     let claims = vec![IdentityClaim::Email, IdentityClaim::Name, IdentityClaim::Username, IdentityClaim::Groups];
-    Settings { issuer: ISSUER.to_owned(), algorithm, life: Duration::from_secs(3600), claims }
+    Settings {
+        issuer: ISSUER.to_owned(),
+        algorithm,
+        life: Duration::from_secs(3600),
+        rotate: Some(NINETY_DAYS),
+        claims,
+    }
 }
 
 pub(crate) fn hs256() -> Algorithm {

@@ -4,4 +4,5 @@ mod backend;
 mod keys;
 mod kit;
 mod mint;
+mod rotate;
 mod verify;

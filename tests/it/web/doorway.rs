@@ -148,6 +148,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         issuer: ORIGIN.to_owned(),
         algorithm: token::Algorithm::Es256,
         life: Duration::from_secs(3600),
+        rotate: None,
         claims: Vec::new(),
     };
     let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random()).await.unwrap();
