@@ -32,7 +32,8 @@ impl Parts {
             client_id: Cow::Borrowed(grant.client.as_str()),
             scope: Cow::Owned(scope),
             iat: now.secs(),
-            exp: now.secs() + life.as_secs(),
+            // Rounded up: the second that has begun is not taken off the client's.
+            exp: (now + life + Duration::from_millis(999)).secs(),
             nbf: None,
             jti: Cow::Owned(jti),
             auth_time: grant.created.secs(),

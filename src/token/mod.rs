@@ -145,7 +145,7 @@ const TYP: &str = "at+jwt";
 pub struct Minted {
     /// The JWT.
     pub token: Secret<String>,
-    /// Its life, for `expires_in`.
+    /// Its life.
     pub life: Duration,
 }
 

@@ -265,10 +265,10 @@ async fn d5_an_upstream_token_that_lives_long_enough_is_left_alone() {
     let family = Family::new(House::open().await).await;
     family.house.wait(1800);
     let second = family.refresh(&family.token()).await.unwrap();
-    assert_eq!((second.expires_in, family.renewals()), (1740, 0));
+    assert_eq!((second.expires_in, family.renewals()), (1730, 0));
     family.house.wait(1500);
     let third = family.refresh(&text(&second)).await.unwrap();
-    assert_eq!((third.expires_in, family.renewals()), (3540, 1));
+    assert_eq!((third.expires_in, family.renewals()), (3530, 1));
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn behaviour_24_while_the_upstream_token_lives_an_outage_gives_a_shorter_t
     family.house.wait(3400);
     family.house.idp.set_fault(Fault::Error500(At::Token));
     let second = family.refresh(&family.token()).await.unwrap();
-    assert_eq!(second.expires_in, 140);
+    assert_eq!(second.expires_in, 130);
     assert!(family.works(&second).await);
     // A provider that fails is not asked by everybody.
     family.refresh(&text(&second)).await.unwrap();
@@ -359,7 +359,7 @@ async fn d5_without_an_upstream_refresh_token_the_login_ends_with_the_upstream_t
     let family = Family::new(house).await;
     family.house.wait(3400);
     let second = family.refresh(&family.token()).await.unwrap();
-    assert_eq!(second.expires_in, 140);
+    assert_eq!(second.expires_in, 130);
     family.house.wait(200);
     let error = family.refresh(&text(&second)).await.unwrap_err();
     assert_eq!(error.code.as_str(), "invalid_grant");

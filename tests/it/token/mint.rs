@@ -137,6 +137,14 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
 }
 
 #[tokio::test]
+async fn a_second_that_has_begun_is_not_taken_off_a_tokens_life() {
+    let (bench, mint, grant) = Bench::ready().await;
+    bench.clock.advance(Duration::from_millis(1));
+    let claims = part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1);
+    assert_eq!(claims["exp"].as_u64().unwrap(), bench.now().secs() + 3601);
+}
+
+#[tokio::test]
 async fn a_token_does_not_outlive_its_grant() {
     let (_bench, mint, mut grant) = Bench::ready().await;
     grant.expires = DAWN + Duration::from_secs(100);

@@ -158,9 +158,14 @@ impl Town {
 
     /// A client that has registered itself with [`CALLBACK`].
     pub(crate) async fn client(&self) -> McpClient {
+        self.client_named("Test client").await
+    }
+
+    /// The same under another name, so that it is another one.
+    pub(crate) async fn client_named(&self, name: &str) -> McpClient {
         McpClient::register(
             self,
-            json!({ "client_name": "Test client", "redirect_uris": [CALLBACK],
+            json!({ "client_name": name, "redirect_uris": [CALLBACK],
             "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
             "token_endpoint_auth_method": "none" }),
         )
