@@ -19,6 +19,8 @@ use crate::{
     token::{Algorithm, IdentityClaim},
 };
 
+/// Claude refreshes up to five minutes before the end (TOK-6).
+const SENSIBLE_LIFE: Duration = Duration::from_secs(600);
 const NEW_SECRET: &str =
     "make one with `vestibule secret new`, keep it in a file and write secret_key = \"file:/path\"";
 
@@ -213,7 +215,12 @@ pub(super) struct Tokens {
 pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
     let mut section = top.section("tokens");
     let algorithm = algorithm(&mut section);
-    let access_life = section.parsed_or("access_life", "1h", "\"1h\"", duration("1m", "24h"));
+    let access_life = section.parsed_or("access_life", "1h", "\"1h\"", duration("1s", "24h"));
+    if access_life.is_some_and(|life| life < SENSIBLE_LIFE) {
+        let text =
+            "tokens.access_life is below 10m: clients that refresh some minutes ahead will do so before every call";
+        section.desk.warn(text.to_owned());
+    }
     // RFC 6749 §4.1.2: at most ten minutes.
     let code_life = section.parsed_or("code_life", "60s", "\"60s\"", duration("5s", "10m"));
     let grant_life = section.parsed_or("grant_life", "30d", "\"30d\"", duration("1m", "365d"));

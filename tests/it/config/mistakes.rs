@@ -137,7 +137,7 @@ vestibule.toml:20: resource[1].alow: is not a setting
 vestibule.toml:22: tokens.algorithm: "none": expected ES256, EdDSA, RS256 or HS256
     remedy: write algorithm = "ES256"
 
-vestibule.toml:23: tokens.access_life: "1y": expected a time from 1m to 24h, as a number and one of ms, s, m, h, d
+vestibule.toml:23: tokens.access_life: "1y": expected a time from 1s to 24h, as a number and one of ms, s, m, h, d
     remedy: write access_life = "1h"
 
 vestibule.toml:25: consent.mode: "off": without consent any website can log people in unseen; spell it "dangerous_off" if you must
@@ -306,9 +306,9 @@ fn plain_http_away_from_loopback_needs_to_be_spelt() {
 #[test]
 fn dangerous_choices_are_allowed_and_warned_of() {
     let text = small()
-        + "[consent]\nmode = \"dangerous_off\"\n[limits]\ntrusted_proxies = [\"0.0.0.0/0\"]\n[store]\nkind = \"memory\"";
+        + "[consent]\nmode = \"dangerous_off\"\n[limits]\ntrusted_proxies = [\"0.0.0.0/0\"]\n[store]\nkind = \"memory\"\n[tokens]\naccess_life = \"5s\"";
     let warnings = load(&text, &[], &[]).unwrap().warnings.join("\n");
-    for word in ["consent.mode", "trusted_proxies", "store.kind"] {
+    for word in ["consent.mode", "trusted_proxies", "store.kind", "tokens.access_life"] {
         assert!(warnings.contains(word), "{word}: {warnings}");
     }
 }
