@@ -7,9 +7,13 @@
 //! ```
 //!
 //! Open that address, log in, and paste the address at which the browser ends (nobody listens there, the address is
-//! all that is needed). The redirect URI can be given as a second argument.
+//! all that is needed). The redirect URI can be given as a second argument; a third one is for how many seconds it goes
+//! on calling `echo`, once a second, to see the login last.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use rmcp::{
@@ -27,8 +31,9 @@ const REDIRECT: &str = "http://127.0.0.1:7777/callback";
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let url = arguments.next().context("usage: rmcp_client <MCP URL> [redirect URI]")?;
+    let url = arguments.next().context("usage: rmcp_client <MCP URL> [redirect URI] [seconds]")?;
     let redirect = arguments.next().unwrap_or_else(|| REDIRECT.to_owned());
+    let seconds = arguments.next().map_or(Ok(0), |text| text.parse()).context("seconds are a number")?;
     // This build of the SDK leaves the choice of a TLS provider to the program.
     drop(rustls::crypto::ring::default_provider().install_default());
 
@@ -47,10 +52,17 @@ async fn main() -> anyhow::Result<()> {
     let session = ().serve(StreamableHttpClientTransport::with_client(client, config)).await?;
     let tools = session.list_all_tools().await?;
     let arguments = serde_json::json!({ "message": "hi" }).as_object().cloned().unwrap_or_default();
-    let result = session.call_tool(CallToolRequestParams::new("echo").with_arguments(arguments)).await?;
+    let call = CallToolRequestParams::new("echo").with_arguments(arguments);
+    let result = session.call_tool(call.clone()).await?;
+    let (begun, mut calls) = (Instant::now(), 1);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        session.call_tool(call.clone()).await?;
+        calls += 1;
+    }
 
     let names: Vec<_> = tools.iter().map(|tool| &tool.name).collect();
-    say(&serde_json::json!({ "tools": names, "echo": result }).to_string())?;
+    say(&serde_json::json!({ "tools": names, "echo": result, "calls": calls }).to_string())?;
     session.cancel().await?;
     Ok(())
 }

@@ -5,9 +5,11 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { freePort, HERE, MODULES, scratch, within } from '../kit.mjs';
 
-/** @returns {Promise<{ client: Client, log: () => string, close: () => Promise<void> }>} */
-export async function login(t, url, browser) {
-  const home = scratch(t, 'mcp-remote-');
+/**
+ * With the `home` of another one it is a second copy of that one, and shares its tokens.
+ * @returns {Promise<{ client: Client, log: () => string, close: () => Promise<void>, opened: Promise[], home: string }>}
+ */
+export async function login(t, url, browser, home = scratch(t, 'mcp-remote-')) {
   const opened = [];
   // The "desktop": whatever is opened is walked through, and the answer delivered to mcp-remote's own listener.
   const desktop = http.createServer((request, response) => {
@@ -47,5 +49,5 @@ export async function login(t, url, browser) {
     const ways = await Promise.allSettled(opened);
     throw new Error(`${error.message}\n--- browser\n${browser.story()}\n${ways.map((way) => way.reason ?? '').join('\n')}\n--- mcp-remote\n${log}`);
   }
-  return { client, close, log: () => log, opened };
+  return { client, close, log: () => log, opened, home };
 }

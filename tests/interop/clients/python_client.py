@@ -1,14 +1,16 @@
 """The official Python SDK as an MCP client that logs in.
 
-    python_client.py MCP_URL REDIRECT_URI
+    python_client.py MCP_URL REDIRECT_URI [SECONDS]
 
 Prints `AUTHORIZE <url>`, reads the callback URL as one line from standard input, and prints the outcome as one line
-of JSON: the names of the tools, and what the tool `echo` answered.
+of JSON: the names of the tools, and what the tool `echo` answered. With SECONDS it goes on calling `echo` once a second
+for so long, and tells how often (`calls`); being sent to log in again is an error then.
 """
 
 import asyncio
 import json
 import sys
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -37,7 +39,15 @@ class Wallet:
         self.client_info = client_info
 
 
+logins = 0
+
+
 async def redirect(url: str) -> None:
+    global logins
+    logins += 1
+    if logins > 1 and len(sys.argv) > 3:
+        print(json.dumps({"error": "sent to log in again"}), flush=True)
+        sys.exit(4)
     print(f"AUTHORIZE {url}", flush=True)
 
 
@@ -50,7 +60,7 @@ async def callback() -> AuthorizationCodeResult:
     return AuthorizationCodeResult(code=query["code"], state=query.get("state"), iss=query.get("iss"))
 
 
-async def main(url: str, redirect_uri: str) -> None:
+async def main(url: str, redirect_uri: str, seconds: float = 0) -> None:
     auth = OAuthClientProvider(
         server_url=url,
         client_metadata=OAuthClientMetadata(
@@ -70,10 +80,20 @@ async def main(url: str, redirect_uri: str) -> None:
                 await session.initialize()
                 tools = await session.list_tools()
                 result = await session.call_tool("echo", {"message": "hello from python"})
-                print(
-                    json.dumps({"tools": [tool.name for tool in tools.tools], "text": result.content[0].text}),
-                    flush=True,
-                )
+                outcome = {"tools": [tool.name for tool in tools.tools], "text": result.content[0].text}
+                if seconds:
+                    outcome["calls"] = await go_on(session, seconds)
+                print(json.dumps(outcome), flush=True)
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2]))
+async def go_on(session: ClientSession, seconds: float) -> int:
+    end, calls = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        await asyncio.sleep(1)
+        result = await session.call_tool("echo", {"message": f"call {calls}"})
+        assert f"call {calls}" in result.content[0].text, result
+        calls += 1
+    return calls
+
+
+asyncio.run(main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])))
