@@ -110,7 +110,7 @@ async fn rfc7009_a_revoked_login_ends_at_the_next_call() {
 }
 
 #[tokio::test]
-async fn s13_behaviour_23_the_successor_works_and_the_predecessor_yields_it_for_a_minute() {
+async fn s13_behaviour_23_the_whole_house_gives_the_predecessor_its_minute() {
     let town = Town::new().await;
     let login = town.login().await;
     let first = said(&login.tokens, "refresh_token");
@@ -148,7 +148,7 @@ async fn s13_another_client_revokes_and_refreshes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn behaviour_23_five_at_once_get_one_successor() {
+async fn behaviour_23_five_at_once_over_http_get_one_successor() {
     let town = Town::new().await;
     let login = town.login().await;
     let token = said(&login.tokens, "refresh_token");
