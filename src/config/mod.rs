@@ -30,6 +30,7 @@ mod resource;
 mod secret;
 mod section;
 mod server;
+mod step_up;
 mod tree;
 mod upstream;
 

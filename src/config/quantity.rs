@@ -22,6 +22,18 @@ pub(super) fn size(text: &str) -> Result<u64, &'static str> {
         .ok_or("expected a size from 1MiB to 64GiB, as a number and one of KiB, MiB, GiB")
 }
 
+/// How much of a request may be read: `64KiB`; from 1 KiB to 4 MiB. `off` is none.
+pub(super) fn reading(text: &str) -> Result<Option<usize>, &'static str> {
+    if text == "off" {
+        return Ok(None);
+    }
+    scaled(text, &SIZES)
+        .filter(|bytes| (1 << 10..=4 << 20).contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .map(Some)
+        .ok_or("expected \"off\", or a size from 1KiB to 4MiB")
+}
+
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

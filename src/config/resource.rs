@@ -3,6 +3,7 @@
 use super::{
     desk::shown,
     section::Section,
+    step_up,
     tree::{Node, Origin, Value},
 };
 use crate::domain::{
@@ -102,6 +103,7 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
     let upstream = upstream(&mut section, around);
     let upstream_scopes = section.each("scopes", r#"["repo"]"#, scope_token);
     let scopes = scopes(&mut section);
+    let (step_up, hierarchy) = (step_up::rules(&mut section), step_up::hierarchy(&mut section));
     let inject = inject(&mut section);
     // Of an upstream that has mistakes of its own nothing is said here.
     let tells_groups = upstream.as_ref().is_none_or(|name| !around.without_groups.contains(name));
@@ -122,6 +124,8 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
         upstream_scopes,
         inject: inject?,
         allow: allow?,
+        step_up,
+        hierarchy,
         is_default,
     })
 }

@@ -19,6 +19,7 @@ pub mod request;
 pub mod resource;
 pub mod scope;
 pub mod secret;
+pub mod step_up;
 pub mod subject;
 pub mod upstream;
 pub mod uri;

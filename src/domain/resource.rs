@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{HttpsUrl, Identity, Scope, Secret, UpstreamName};
+use super::{
+    HttpsUrl, Identity, Scope, Secret, UpstreamName,
+    step_up::{Hierarchy, StepUp},
+};
 
 /// The identifier of a Resource: the audience of its tokens, byte for byte as it was configured (PRM-5).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,7 +173,7 @@ pub struct Resource {
     pub target: HttpsUrl,
     /// Where its people log in.
     pub upstream: UpstreamName,
-    /// The scopes that MCP clients see, never empty (PRM-7).
+    /// The scopes that every call needs one of, and that clients ask for first; never empty (PRM-7).
     pub scopes: Scope,
     /// What is asked of the provider, beyond the identity scopes.
     pub upstream_scopes: Vec<String>,
@@ -178,6 +181,26 @@ pub struct Resource {
     pub inject: Vec<Injection>,
     /// Who may enter.
     pub allow: Allow,
+    /// What some operations need beyond `scopes` (SC-3).
+    pub step_up: StepUp,
+    /// Which scopes contain which others (CH-6).
+    pub hierarchy: Hierarchy,
     /// Whether the root documents of the origin speak of this one (PRM-11).
     pub is_default: bool,
+}
+
+impl Resource {
+    /// Every scope that a client may get here: those of each call, those that some operations need, and those that
+    /// contain others.
+    #[must_use]
+    pub fn every_scope(&self) -> Scope {
+        self.scopes.joined_with(&self.step_up.needs_of_all()).joined_with(&self.hierarchy.names())
+    }
+
+    /// Whether a token of this scope may call here at all.
+    #[must_use]
+    pub fn lets_in(&self, scope: &Scope) -> bool {
+        let any = |scope: &Scope| scope.iter().any(|token| self.scopes.contains(token));
+        self.scopes.is_empty() || any(scope) || (!self.hierarchy.is_empty() && any(&self.hierarchy.widened(scope)))
+    }
 }

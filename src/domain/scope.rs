@@ -43,6 +43,12 @@ impl Scope {
         Self(self.0.intersection(&other.0).cloned().collect())
     }
 
+    /// The tokens that `other` does not hold.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
     /// The tokens that either holds.
     #[must_use]
     pub fn joined_with(&self, other: &Self) -> Self {

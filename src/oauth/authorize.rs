@@ -153,16 +153,35 @@ impl AuthorizationServer {
                 Err(outage) => return self.answer_error((&request).into(), &outage.into(), None),
             },
         };
-        if may_skip { self.go_upstream(request).await } else { self.ask_consent(&request, resource) }
+        if may_skip {
+            return self.go_upstream(request).await;
+        }
+        match self.held_before(&request, resource).await {
+            Ok(held) => self.ask_consent(&request, resource, &held),
+            Err(outage) => self.answer_error((&request).into(), &outage.into(), None),
+        }
+    }
+
+    /// What this browser allowed this client before, where the client now wants more for some operation (SC-3): the page
+    /// then asks for what is new. Everywhere else the page shows all of it, and no record is read for that.
+    async fn held_before(&self, request: &AuthorizationRequest, resource: &Resource) -> Result<Scope, Unavailable> {
+        if self.settings.consent != ConsentMode::Remember || request.scope.is_within(&resource.scopes) {
+            return Ok(Scope::default());
+        }
+        let held = self.remembered(request).await?.map(|consent| consent.scope.narrowed_to(&request.scope));
+        Ok(held.filter(|held| *held != request.scope).unwrap_or_default())
     }
 
     async fn is_remembered(&self, request: &AuthorizationRequest) -> Result<bool, Unavailable> {
-        let id = store::consent_id(&request.browser, &request.client.id, &request.redirect.host(), &request.resource);
-        let consent: Option<Consent> = self.parts.store.get(&id).await?;
-        Ok(consent.is_some_and(|consent| request.scope.is_within(&consent.scope)))
+        Ok(self.remembered(request).await?.is_some_and(|consent| request.scope.is_within(&consent.scope)))
     }
 
-    fn ask_consent(&self, request: &AuthorizationRequest, resource: &Resource) -> Step {
+    async fn remembered(&self, request: &AuthorizationRequest) -> Result<Option<Consent>, Unavailable> {
+        let id = store::consent_id(&request.browser, &request.client.id, &request.redirect.host(), &request.resource);
+        self.parts.store.get(&id).await
+    }
+
+    fn ask_consent(&self, request: &AuthorizationRequest, resource: &Resource, held: &Scope) -> Step {
         let plain = serde_json::to_vec(request).unwrap_or_default();
         let sealed = self.parts.keyring.seal(REQUEST_PURPOSE, b"", &plain, &*self.parts.random);
         let provider = self.parts.upstreams.get(&resource.upstream).map(|upstream| upstream.title().to_owned());
@@ -176,7 +195,8 @@ impl AuthorizationServer {
             is_private_scheme: request.redirect.is_private_scheme(),
             resource_title: resource.title.clone(),
             resource: resource.uri.to_string(),
-            scopes: request.scope.clone(),
+            scopes: request.scope.without(held),
+            held_scopes: held.clone(),
             provider: provider.unwrap_or_else(|| resource.upstream.to_string()),
             upstream_scopes: resource.upstream_scopes.clone(),
         }))
@@ -265,12 +285,20 @@ async fn upstream_url(
 /// What the client gets of what it wants: never more than the operator offers, all of it where nothing known is named
 /// (SC-1, behaviour 16). `offline_access` is tolerated and no permission (SEP-2207).
 fn narrow(wanted: &Scope, resource: &Resource, client: &Client) -> Result<Scope, Error> {
-    let offered = match &client.scope {
-        Some(own) => resource.scopes.narrowed_to(own),
-        None => resource.scopes.clone(),
+    let allowed = |scope: Scope| match &client.scope {
+        Some(own) => scope.narrowed_to(own),
+        None => scope,
     };
-    let narrowed = wanted.narrowed_to(&offered);
-    let scope = if narrowed.iter().all(|token| token == OFFLINE_ACCESS) { offered } else { narrowed };
+    // What single operations need (SC-3) is given only to those who ask for it.
+    let (offered, more) = (allowed(resource.scopes.clone()), allowed(resource.every_scope()));
+    let narrowed = wanted.narrowed_to(&more);
+    let is_nothing = narrowed.iter().all(|token| token == OFFLINE_ACCESS);
+    // Without a scope of every call the others would open nothing.
+    let scope = match (is_nothing, resource.lets_in(&narrowed)) {
+        (true, _) => offered,
+        (false, true) => narrowed,
+        (false, false) => narrowed.joined_with(&offered),
+    };
     if scope.is_empty() {
         return Err(Error::new(ErrorCode::InvalidScope, "this client may not use any scope of this resource"));
     }

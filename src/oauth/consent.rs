@@ -116,7 +116,7 @@ impl AuthorizationServer {
             };
             self.parts.store.put(&consent).await?;
         }
-        tracing::info!(client = request.client.title(), resource = %request.resource, login = %request.id, "consent given");
+        tracing::info!(client = request.client.title(), resource = %request.resource, scope = %request.scope, login = %request.id, "consent given");
         Ok(None)
     }
 

@@ -103,9 +103,9 @@ fn json(document: &impl Serialize) -> Bytes {
     serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
 }
 
-/// Every scope of every Resource.
+/// Every scope that can be had at any Resource.
 pub(super) fn all_scopes(resources: &[std::sync::Arc<Resource>]) -> Scope {
-    resources.iter().fold(Scope::default(), |all, resource| all.joined_with(&resource.scopes))
+    resources.iter().fold(Scope::default(), |all, resource| all.joined_with(&resource.every_scope()))
 }
 
 /// The Resource that is meant when none is named (RI-1) and of which the root speaks (PRM-11): the one at the root, the

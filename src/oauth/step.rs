@@ -86,8 +86,10 @@ pub struct ConsentPage {
     pub resource_title: String,
     /// Its identifier.
     pub resource: String,
-    /// Our scopes.
+    /// Our scopes that are asked for now.
     pub scopes: Scope,
+    /// Our scopes that this browser allowed this client before, and that stay (SC-2).
+    pub held_scopes: Scope,
     /// The provider's name for people.
     pub provider: String,
     /// What is asked of the provider, beyond identity.

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::Body;
-use crate::{domain::Resource, token::Refused};
+use crate::{
+    domain::{Resource, Scope},
+    token::Refused,
+};
 
 /// Why a request goes no further. The closed list; each has one status, one code and one sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,10 @@ pub(super) enum Refusal {
     OperatorRefused,
     /// The token holds none of the Resource's scopes (CH-4).
     InsufficientScope,
+    /// The headers say another thing than the message, or two things (RS-8).
+    HeaderMismatch,
+    /// The message is no JSON-RPC, or two readers would take it for two things (RS-8).
+    AmbiguousMessage,
     /// The session belongs to somebody else; said as if there were none (SES-2, S24).
     NoSession,
     /// The store does not answer.
@@ -58,7 +65,9 @@ impl Refusal {
             Self::ForeignOrigin | Self::InsufficientScope => StatusCode::FORBIDDEN,
             Self::NoResource | Self::NoSession => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Path | Self::QueryToken | Self::TwoCredentials => StatusCode::BAD_REQUEST,
+            Self::Path | Self::QueryToken | Self::TwoCredentials | Self::HeaderMismatch | Self::AmbiguousMessage => {
+                StatusCode::BAD_REQUEST
+            }
             Self::NoCredentials
             | Self::Invalid
             | Self::Expired
@@ -108,6 +117,12 @@ impl Refusal {
             }
             Self::InsufficientScope => {
                 r#"{"error":"insufficient_scope","error_description":"the access token holds none of the scopes of this resource"}"#
+            }
+            Self::HeaderMismatch => {
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32020,"message":"the Mcp-* headers and the message do not agree"}}"#
+            }
+            Self::AmbiguousMessage => {
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"not one clear JSON-RPC message"}}"#
             }
             Self::NoSession => r#"{"error":"not_found","error_description":"no such session"}"#,
             Self::Unavailable => {
@@ -159,6 +174,8 @@ impl From<&Refused> for Refusal {
 pub(super) struct Challenge {
     /// `resource_metadata="…", scope="…"`
     tail: String,
+    /// `resource_metadata="…"` alone.
+    metadata: String,
 }
 
 impl Challenge {
@@ -174,13 +191,14 @@ impl Challenge {
             }
             scope.push_str(token);
         }
-        let mut tail = format!(r#"resource_metadata="{origin}/.well-known/oauth-protected-resource{path}""#);
+        let metadata = format!(r#"resource_metadata="{origin}/.well-known/oauth-protected-resource{path}""#);
+        let mut tail = metadata.clone();
         if !scope.is_empty() {
             tail.push_str(r#", scope=""#);
             tail.push_str(&scope);
             tail.push('"');
         }
-        Self { tail }
+        Self { tail, metadata }
     }
 
     fn header(&self, refusal: Refusal) -> Option<HeaderValue> {
@@ -192,6 +210,23 @@ impl Challenge {
 const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The answer where the token is good and does not permit this operation: what a token needs that permits it, in one
+/// challenge (CH-4, CH-5).
+pub(super) fn ask_for_more(challenge: &Challenge, needs: &Scope) -> Response<Body> {
+    let mut response = answer(Refusal::InsufficientScope, None);
+    let text = format!(
+        r#"Bearer error="insufficient_scope", error_description="this operation needs more than the access token permits", {}, scope="{needs}""#,
+        challenge.metadata
+    );
+    *response.body_mut() = Body::whole(Bytes::from_static(
+        br#"{"error":"insufficient_scope","error_description":"this operation needs more than the access token permits"}"#,
+    ));
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    response
+}
 
 /// The answer to a refused request. `challenge` is that of the Resource it was for, if it got that far.
 pub(super) fn answer(refusal: Refusal, challenge: Option<&Challenge>) -> Response<Body> {

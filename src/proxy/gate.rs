@@ -54,8 +54,7 @@ pub(super) async fn admit(mint: &Mint, resource: &Resource, token: &str) -> Resu
             return Err(Refusal::from(&refused));
         }
     };
-    let permitted = resource.scopes.is_empty() || caller.scope.iter().any(|token| resource.scopes.contains(token));
-    if permitted { Ok(caller) } else { Err(Refusal::InsufficientScope) }
+    if resource.lets_in(&caller.scope) { Ok(caller) } else { Err(Refusal::InsufficientScope) }
 }
 
 #[cfg(test)]

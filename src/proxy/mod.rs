@@ -9,17 +9,18 @@
 //! 3. the gate (400, 401, 403, 503): bearer token → [`Caller`]. Nothing of the request is looked
 //!    at before, and the target hears nothing of a request that fails here (CH-8).
 //! 4. whose session (404, SES-2).
-//! 5. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
+//! 5. whether the token permits this operation (403, 400), where the operator wrote step-up rules (SC-3).
+//! 6. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
 //!    away; `Host` and what the Resource injects are put on (RS-3, RS-4).
-//! 6. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
+//! 7. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
 //!    becomes ours, since only we can tell the client where to log in, and the next refresh renews the upstream token.
 //!    Where no upstream token is injected, it becomes a 502: no login of anybody's mends what the operator configured.
 //!
 //! **Neighbours.** `token` verifies; `domain` names. `web` hands requests in and carries answers out; it also answers
 //! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.
 //!
-//! **Nevers.** No store, no upstream, no granter. No byte of a body is parsed (wire 4), none is buffered beyond what is
-//! already there, nothing is repeated, no redirect is followed, nothing is cached. On the hot path no lock is held
+//! **Nevers.** No store, no upstream, no granter. No byte of a body is parsed (wire 4) or buffered beyond what is already
+//! there, but for what the operator's step-up rules say ([`step_up`]); nothing is repeated, no redirect is followed, nothing is cached. On the hot path no lock is held
 //! across an await, and what can be made beforehand is made in [`Proxy::new`].
 
 mod body;
@@ -27,8 +28,11 @@ mod challenge;
 mod forward;
 mod gate;
 mod headers;
+mod operation;
+mod replay;
 mod route;
 mod session;
+mod step_up;
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -38,8 +42,10 @@ use challenge::Refusal;
 use forward::{Https, Road};
 use headers::Doorplate;
 use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::PathAndQuery};
+use replay::Replay;
 use route::Route;
 use session::{Named, Sessions};
+use step_up::Judgement;
 
 use crate::{
     domain::{Clock, HttpsUrl, Injection, Resource},
@@ -71,10 +77,13 @@ pub struct Settings {
     pub extra_ca: Option<Vec<u8>>,
 }
 
+/// A Resource and the road to its target.
+type Served<B> = (Route, Road<Replay<B>>);
+
 /// The gate and the road behind it. `B` is the request body that `web` receives.
-pub struct Proxy<B: http_body::Body + 'static> {
+pub struct Proxy<B: http_body::Body<Data = Bytes> + Unpin + 'static> {
     /// Longest path first.
-    routes: Box<[(Route, Road<B>)]>,
+    routes: Box<[Served<B>]>,
     doorplate: Doorplate,
     mint: Mint,
     sessions: Sessions,
@@ -121,7 +130,7 @@ where
         self.route_at(path).map(|(served, _)| &served.0.resource)
     }
 
-    fn route_at<'a>(&self, path: &'a str) -> Option<(&(Route, Road<B>), &'a str)> {
+    fn route_at<'a>(&self, path: &'a str) -> Option<(&Served<B>, &'a str)> {
         self.routes.iter().find_map(|served| Some((served, served.0.below(path)?)))
     }
 
@@ -150,7 +159,7 @@ where
     async fn pass(
         &self,
         route: &Route,
-        road: &Road<B>,
+        road: &Road<Replay<B>>,
         aim: Result<PathAndQuery, Refusal>,
         request: Request<B>,
     ) -> Result<Response<Body>, Refusal> {
@@ -161,6 +170,17 @@ where
         let subject = &caller.identity.subject;
         let named = self.sessions.enter(&parts.headers, resource.uri.as_str(), subject).ok_or(Refusal::NoSession)?;
         let aim = aim?;
+        let body = if resource.step_up.is_empty() {
+            Replay::untouched(body)
+        } else {
+            match Box::pin(step_up::judge(resource, &caller.scope, &parts, body)).await? {
+                Judgement::Permitted(body) => body,
+                Judgement::Needs(scope) => {
+                    tracing::info!(resource = %resource.uri, %scope, client = %caller.client, "an operation needs more scope");
+                    return Ok(challenge::ask_for_more(&route.challenge, &scope));
+                }
+            }
+        };
         let peer = parts.extensions.get::<Peer>().copied();
         route.dressing.dress(&mut parts.headers, &caller, peer);
         parts.version = Version::HTTP_11;

@@ -75,7 +75,10 @@ fn has_dot_segments(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Allow, HttpsUrl, ResourceUri, Scope, UpstreamName};
+    use crate::domain::{
+        Allow, HttpsUrl, ResourceUri, Scope, UpstreamName,
+        step_up::{Hierarchy, StepUp},
+    };
 
     fn route(path: &str, target: &str) -> Route {
         let public_url = HttpsUrl::parse("https://mcp.example.com", false).unwrap();
@@ -89,6 +92,8 @@ mod tests {
             upstream_scopes: Vec::new(),
             inject: Vec::new(),
             allow: Allow::Anyone,
+            step_up: StepUp::default(),
+            hierarchy: Hierarchy::default(),
             is_default: false,
         };
         let settings = Settings {

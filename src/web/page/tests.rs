@@ -3,7 +3,10 @@
 use http_body_util::BodyExt as _;
 
 use super::*;
-use crate::domain::{Allow, ResourceUri, Scope, UpstreamName};
+use crate::domain::{
+    Allow, ResourceUri, Scope, UpstreamName,
+    step_up::{Hierarchy, StepUp},
+};
 
 fn look(url: &str) -> Look {
     Look::new(&HttpsUrl::parse(url, false).unwrap())
@@ -21,6 +24,7 @@ fn consent() -> ConsentPage {
         resource_title: "Team notes".into(),
         resource: "https://mcp.example.com/notes".into(),
         scopes: Scope::parse("notes:read notes:write"),
+        held_scopes: Scope::default(),
         provider: "GitHub".into(),
         upstream_scopes: vec!["repo".into(), "read:org".into()],
     }
@@ -42,6 +46,8 @@ fn resource(path: &str, title: &str) -> Arc<Resource> {
         upstream_scopes: Vec::new(),
         inject: Vec::new(),
         allow: Allow::Anyone,
+        step_up: StepUp::default(),
+        hierarchy: Hierarchy::default(),
         is_default: false,
     })
 }

@@ -244,6 +244,31 @@ fn d15_allow_lets_in_only_whom_it_names() {
 }
 
 #[test]
+fn sc_3_step_up_rules_are_read_or_refused() {
+    let steps = |more: &str| small() + more;
+    let rule = "[[resource.require]]\nmethods = [\"tools/call\"]\nscopes = [\"w\"]\n";
+    assert!(load(&steps(&format!("read_body = \"64KiB\"\n{rule}")), &[], &[]).is_ok());
+    assert!(load(&steps(&format!("read_body = \"off\"\n[resource.implies]\na = [\"w\"]\n{rule}")), &[], &[]).is_ok());
+    for (more, problem) in [
+        (rule.to_owned(), "read_body: is missing"),
+        ("read_body = \"1KiB\"\n".to_owned(), "reads messages for no rule"),
+        (format!("read_body = \"1GiB\"\n{rule}"), "expected \"off\", or a size from 1KiB to 4MiB"),
+        (
+            format!("read_body = \"off\"\n{}", rule.replace("tools/call", "*")),
+            "expected a name, or the begin of one and a *",
+        ),
+        (format!("read_body = \"off\"\n{}", rule.replace("methods", "method")), "did you mean `methods`?"),
+        ("read_body = \"off\"\n[[resource.require]]\nscopes = [\"w\"]".to_owned(), "require[0].methods: is missing"),
+        ("read_body = \"off\"\n[[resource.require]]\nmethods = [\"a\"]".to_owned(), "require[0].scopes: is missing"),
+        ("[resource.implies]\na = \"b\"\n".to_owned(), "expected the scopes that it contains"),
+        ("[resource.implies]\n\"a b\" = [\"b\"]\n".to_owned(), "one scope per string"),
+    ] {
+        let told = mistakes(&steps(&more));
+        assert!(told.contains(problem), "{more}: {told}");
+    }
+}
+
+#[test]
 fn injections_are_read_or_refused() {
     let inject = |what: &str| small() + "inject = " + what;
     for (what, shown) in [

@@ -17,7 +17,9 @@ use url::Url;
 use vestibule::{
     domain::{
         Allow, Client, ClientAuthMethod, ClientId, ClientOrigin, HttpsUrl, RegisteredRedirect, Resource, ResourceUri,
-        Scope, Secret, UpstreamName, uri::LoopbackHosts,
+        Scope, Secret, UpstreamName,
+        step_up::{Hierarchy, StepUp},
+        uri::LoopbackHosts,
     },
     oauth::{
         AuthorizationServer, Browser, ConsentMode, ConsentPage, Error, Navigation, Parameters, Parts, Refusal,
@@ -218,6 +220,8 @@ pub(super) fn resource(path: &str, upstream: &str) -> Resource {
         upstream_scopes: Vec::new(),
         inject: Vec::new(),
         allow: Allow::Anyone,
+        step_up: StepUp::default(),
+        hierarchy: Hierarchy::default(),
         is_default: path == "/notes",
     }
 }

@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use vestibule::{
     domain::{
         Allow, ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Injection, Resource, ResourceUri,
-        Scope, Subject, UpstreamName, UpstreamTokens, grant::SecretHash,
+        Scope, Subject, UpstreamName, UpstreamTokens,
+        grant::SecretHash,
+        step_up::{Hierarchy, StepUp},
     },
     proxy::{Proxy, Settings},
     store::{Store, memory::Memory},
@@ -47,6 +49,8 @@ pub(crate) fn resource(path: &str, target: &str, inject: Vec<Injection>) -> Reso
         upstream_scopes: Vec::new(),
         inject,
         allow: Allow::Anyone,
+        step_up: StepUp::default(),
+        hierarchy: Hierarchy::default(),
         is_default: false,
     }
 }
@@ -152,11 +156,16 @@ impl Gatehouse {
 
     /// `POST` of `{}` to `path` with a token and further headers; status, headers, body.
     pub(crate) async fn call(&self, path: &str, token: &str, headers: &[(&str, &str)]) -> Told {
+        self.say(path, token, headers, "{}").await
+    }
+
+    /// `POST` of `body` to `path` with a token and further headers.
+    pub(crate) async fn say(&self, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> Told {
         let mut request = Self::request(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        told(self.send(request.body(Full::from("{}")).expect("a request")).await).await
+        told(self.send(request.body(Full::from(body.to_owned())).expect("a request")).await).await
     }
 
     /// Writes `bytes` as they are and reads until the gate closes.

@@ -4,4 +4,5 @@ mod challenge;
 mod gatehouse;
 mod headers;
 mod https;
+mod step_up;
 mod streams;

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use vestibule::{
-    domain::{Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, UpstreamName, uri::LoopbackHosts},
+    domain::{
+        Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, UpstreamName,
+        step_up::{Hierarchy, StepUp},
+        uri::LoopbackHosts,
+    },
     oauth::{self, AuthorizationServer, ConsentMode, Parts},
     proxy::{self, Proxy},
     store::{Store, memory::Memory},
@@ -87,6 +91,8 @@ fn resource(path: &str, target: &str) -> Arc<Resource> {
         upstream_scopes: Vec::new(),
         inject: vec![Injection::UpstreamToken],
         allow: Allow::Anyone,
+        step_up: StepUp::default(),
+        hierarchy: Hierarchy::default(),
         is_default: false,
     })
 }

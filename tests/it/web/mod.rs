@@ -10,3 +10,4 @@ mod machines;
 mod replicas;
 mod resources;
 mod sockets;
+mod step_up;

@@ -55,7 +55,7 @@ impl Town {
         Self::with("").await
     }
 
-    /// The same, with further top-level TOML lines put first.
+    /// The same, with further top-level TOML lines put first; in them `{target}` is the MCP server and `{issuer}` the provider.
     pub(crate) async fn with(head: &str) -> Self {
         let clock = ManualClock::new();
         let provider = FakeProvider::start(Profile::Oidc, clock.clone() as Arc<dyn Clock>).await;
@@ -146,6 +146,7 @@ impl Town {
                  inject = [\"upstream_token\", \"identity\"]\nallow = {{ emails = [\"*@example.com\"] }}\n"
             )
         };
+        let head = head.replace("{target}", target).replace("{issuer}", issuer);
         format!(
             "public_url = \"{base}\"\nlisten = \"127.0.0.1:0\"\nsecret_key = \"{}\"\n{head}\n\
              [store]\nkind = \"memory\"\n[upstream.idp]\nprovider = \"oidc\"\nissuer = \"{issuer}\"\n\
