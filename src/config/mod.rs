@@ -31,6 +31,7 @@ mod secret;
 mod section;
 mod server;
 mod step_up;
+mod store;
 mod tree;
 mod upstream;
 
@@ -52,7 +53,7 @@ use tree::{Node, Value};
 use crate::{
     crypto::MasterKey,
     domain::{HttpsUrl, Resource},
-    oauth, proxy, store, telemetry, token, upstream as upstream_room, web,
+    oauth, proxy, store as store_room, telemetry, token, upstream as upstream_room, web,
 };
 
 /// Everything that the house is built from, checked: whoever holds one needs no further look at it.
@@ -69,7 +70,7 @@ pub struct Settings {
     /// Older keys that still open.
     pub older_keys: Vec<MasterKey>,
     /// The memory.
-    pub store: store::Settings,
+    pub store: store_room::Settings,
     /// How the house goes out to providers.
     pub http: upstream_room::http::HttpSettings,
     /// `[upstream.X]`.
@@ -196,7 +197,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let listen = top.parsed_or("listen", "0.0.0.0:8080", "\"0.0.0.0:8080\"", server::address);
     let admin_listen = server::admin_listen(&mut top);
     let keys = server::secret_key(&mut top);
-    let store = server::store(&mut top);
+    let store = store::read(&mut top);
     let (hosts, origins) = (server::hosts(&mut top), server::origins(&mut top));
     let extra_ca = server::extra_ca(&mut top);
     let upstreams = top.section("upstream");
