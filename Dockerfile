@@ -3,7 +3,7 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-# OpenSSL is built from source (feature vendored-openssl), so the image needs no libssl. `dev` stays out: it would bring
+# OpenSSL is built from source (feature vendored-openssl), so the image needs no libssl. All stores are in it. `dev` stays out: it would bring
 # a whole MCP SDK that a server never uses.
 COPY Cargo.toml Cargo.lock ./
 COPY src src
@@ -12,7 +12,7 @@ COPY examples examples
 COPY benches benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --no-default-features --features vendored-openssl \
+    cargo build --release --locked --no-default-features --features vendored-openssl,redis,postgres \
     && cp target/release/vestibule /vestibule
 
 FROM debian:bookworm-slim

@@ -1,7 +1,7 @@
 # The table of contents of all chores; `just` alone lists them.
 
 # Builds against the system's OpenSSL where there is one, which is faster than building it.
-features := if `pkg-config --exists openssl && echo yes || true` == "yes" { "--no-default-features --features dev,redis" } else { "" }
+features := if `pkg-config --exists openssl && echo yes || true` == "yes" { "--no-default-features --features dev,redis,postgres" } else { "" }
 
 _list:
     @just --list --unsorted

@@ -70,7 +70,8 @@ async fn store(settings: &Settings) -> Vec<Finding> {
     match &settings.store {
         store::Settings::Memory => vec![Finding::new(Grade::Ok, STORE, "memory")],
         store::Settings::Sled(sled) => vec![folder(settings, sled).await],
-        store::Settings::Redis(redis) => server(settings, redis).await,
+        store::Settings::Redis(redis) => server(settings, &redis.url).await,
+        store::Settings::Postgres(postgres) => server(settings, &postgres.url).await,
     }
 }
 
@@ -84,12 +85,12 @@ async fn opened(settings: &Settings, store: store::Settings) -> Result<store::St
     Ok(store)
 }
 
-async fn server(settings: &Settings, redis: &store::RedisSettings) -> Vec<Finding> {
+async fn server(settings: &Settings, url: &url::Url) -> Vec<Finding> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    match opened(settings, store::Settings::Redis(redis.clone())).await {
+    match opened(settings, settings.store.clone()).await {
         Ok(store) => {
             let cautions = store.cautions().iter().map(|caution| Finding::new(Grade::Warning, STORE, caution.clone()));
-            std::iter::once(Finding::new(Grade::Ok, STORE, format!("{} answers", redis.url))).chain(cautions).collect()
+            std::iter::once(Finding::new(Grade::Ok, STORE, format!("{url} answers"))).chain(cautions).collect()
         }
         Err(error) => vec![Finding::new(Grade::Failure, STORE, error.to_string())],
     }

@@ -140,6 +140,7 @@ fn store_kind(settings: &store::Settings) -> &'static str {
         store::Settings::Memory => "memory",
         store::Settings::Sled(_) => "sled",
         store::Settings::Redis(_) => "redis",
+        store::Settings::Postgres(_) => "postgres",
     }
 }
 

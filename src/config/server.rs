@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    desk::Said,
+    desk::{Desk, Said},
     disk,
     quantity::duration,
     secret,
@@ -300,8 +300,13 @@ pub(super) fn origins(top: &mut Section<'_>) -> Vec<String> {
 
 /// `extra_ca`: PEM of further certificate authorities.
 pub(super) fn extra_ca(top: &mut Section<'_>) -> Option<Vec<u8>> {
-    let folder = top.desk.folder.clone();
-    top.parsed("extra_ca", "\"/etc/ssl/our-ca.pem\"", |text| {
+    top.parsed("extra_ca", "\"/etc/ssl/our-ca.pem\"", certificates(top.desk))
+}
+
+/// Reads a PEM file with certificates in it.
+pub(super) fn certificates(desk: &Desk<'_>) -> impl Fn(&str) -> Result<Vec<u8>, String> {
+    let folder = desk.folder.clone();
+    move |text| {
         let pem = disk::read(&folder.join(text), 4 << 20).map_err(|e| e.to_string())?;
         let marker = b"-----BEGIN CERTIFICATE-----";
         if pem.windows(marker.len()).any(|w| w == marker) {
@@ -309,5 +314,5 @@ pub(super) fn extra_ca(top: &mut Section<'_>) -> Option<Vec<u8>> {
         } else {
             Err("holds no PEM certificate".to_owned())
         }
-    })
+    }
 }

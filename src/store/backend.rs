@@ -57,6 +57,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Returns when everything written so far, by whomever, would survive a crash.
     async fn flush(&self) -> Result<(), Unavailable>;
 
+    /// Removes up to `limit` values whose life was over at `now`, and says which. `None` where values cannot be found by
+    /// their end: the sweep then walks over all of them.
+    async fn forget(&self, _now: Instant, _limit: usize) -> Result<Option<Vec<Key>>, Unavailable> {
+        Ok(None)
+    }
+
     /// Whether other processes write here too, so that a record can go without this process doing it (D14).
     fn is_shared(&self) -> bool {
         false

@@ -16,12 +16,12 @@
 //! the millisecond on; [`sweep`] carries them out later.
 //!
 //! [`Liveness`] tells holders of a record in memory that it is no longer the one in force, without asking the disk.
-//! Where other processes write too ([`redis`]), [`replicas`] reads the watched records again every second and trips
+//! Where other processes write too ([`redis`], [`postgres`]), [`replicas`] reads the watched records again every second and trips
 //! the flags of those that changed, or that could not be confirmed: a revocation elsewhere counts here within 5 s.
 //!
 //! **Neighbours.** Leans on `crypto` for sealing and on `domain` for the nouns. `token`, `oauth` and `cli` lean on it.
 //!
-//! **Nevers.** Only [`sled`] names the sled crate, only [`redis`] the redis crate. Nothing here knows what a record
+//! **Nevers.** Only [`sled`] names the sled crate, only [`redis`] the redis crate, only [`postgres`] those of PostgreSQL. Nothing here knows what a record
 //! means: no rule of any RFC, no decision about a Grant. Nothing of a record's content is ever logged. No lock is held
 //! across an await.
 
@@ -30,6 +30,8 @@ mod envelope;
 mod liveness;
 pub mod memory;
 mod open;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -46,7 +48,7 @@ pub use liveness::Liveness;
 use liveness::Watchers;
 pub use open::open;
 pub use record::{Record, client_id, consent_id};
-pub use settings::{Fsync, OpenError, RedisSettings, Settings, SledSettings};
+pub use settings::{Fsync, OpenError, PostgresSettings, RedisSettings, Settings, SledSettings, Tls};
 
 use crate::{
     crypto::{Keyring, Random},

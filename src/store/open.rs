@@ -31,7 +31,11 @@ pub async fn open(
         #[cfg(feature = "redis")]
         Settings::Redis(settings) => Arc::new(super::redis::Redis::open(&settings).await?),
         #[cfg(not(feature = "redis"))]
-        Settings::Redis(_) => return Err(OpenError::NotBuilt),
+        Settings::Redis(_) => return Err(OpenError::NotBuilt("redis")),
+        #[cfg(feature = "postgres")]
+        Settings::Postgres(settings) => Arc::new(super::postgres::Postgres::open(&settings).await?),
+        #[cfg(not(feature = "postgres"))]
+        Settings::Postgres(_) => return Err(OpenError::NotBuilt("postgres")),
     };
     let store = Store::new(backend, keyring, clock, random);
     recognise(&store).await?;

@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use redis::{
-    Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
+    Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -84,7 +84,7 @@ impl Redis {
             url: settings.url.clone(),
             cause: error.to_string(),
         };
-        let client = Client::open(address(settings).map_err(|e| unreachable(&e))?).map_err(|e| unreachable(&e))?;
+        let client = client(settings).map_err(|error| unreachable(&error))?;
         // Few and quick attempts: a command that waits for them still answers in time, and the next one tries again.
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(settings.timeout))
@@ -175,6 +175,18 @@ impl Redis {
                 return Ok(found);
             }
             cursor = next;
+        }
+    }
+}
+
+/// One who connects; nothing is connected yet.
+fn client(settings: &RedisSettings) -> Result<Client, RedisError> {
+    let address = address(settings)?;
+    match &settings.authorities {
+        None => Client::open(address),
+        authorities => {
+            let certificates = TlsCertificates { client_tls: None, root_cert: authorities.clone() };
+            Client::build_with_tls(address, certificates)
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Settings {
     Sled(SledSettings),
     /// A Redis or Valkey server, for any number of processes.
     Redis(RedisSettings),
+    /// A PostgreSQL server, for any number of processes.
+    Postgres(PostgresSettings),
 }
 
 /// `[store] kind = "sled"`.
@@ -54,6 +56,8 @@ pub struct RedisSettings {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret<String>>,
+    /// PEM of the authorities trusted for `rediss://` instead of the system's.
+    pub authorities: Option<Vec<u8>>,
     /// Before every key of ours, so that several houses (or other programs) may share one database.
     pub prefix: String,
     /// How long one operation may take before the answer is [`Unavailable`].
@@ -65,8 +69,60 @@ impl RedisSettings {
     #[must_use]
     pub fn at(url: url::Url) -> Self {
         let prefix = "vestibule:".to_owned();
-        Self { url, username: None, password: None, prefix, timeout: Duration::from_secs(3) }
+        let timeout = Duration::from_secs(3);
+        Self { url, username: None, password: None, authorities: None, prefix, timeout }
     }
+}
+
+/// `[store] kind = "postgres"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// `postgres://host:port/database`. Holds no credentials, so that it may be shown. A host that is a folder, with its
+    /// slashes percent-encoded, is that of a Unix socket.
+    pub url: url::Url,
+    /// The role; `None` for the name of the user who runs this process.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret<String>>,
+    /// The schema of the table; `None` for the first one on the role's search path.
+    pub schema: Option<String>,
+    /// The table, which is made if it is not there.
+    pub table: String,
+    /// Whether the way there is sealed.
+    pub tls: Tls,
+    /// How many connections there may be at once.
+    pub connections: usize,
+    /// How long one operation may take before the answer is [`Unavailable`].
+    pub timeout: Duration,
+}
+
+impl PostgresSettings {
+    /// The defaults for the server at `url`: no credentials, TLS, the table `vestibule`, 8 connections, 3 s.
+    #[must_use]
+    pub fn at(url: url::Url) -> Self {
+        Self {
+            url,
+            username: None,
+            password: None,
+            schema: None,
+            table: "vestibule".to_owned(),
+            tls: Tls::Checked { authorities: None },
+            connections: 8,
+            timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// How the way to a server is sealed. There is no "if it offers": whoever stands between would take the offer away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    Off,
+    /// TLS, with the certificate's chain and name checked.
+    Checked {
+        /// PEM of the authorities trusted instead of the system's.
+        authorities: Option<Vec<u8>>,
+    },
 }
 
 /// `[store] fsync`.
@@ -118,8 +174,8 @@ pub enum OpenError {
         cause: String,
     },
     /// This program was built without the backend that was asked for.
-    #[error("this build has no Redis in it (feature `redis`)")]
-    NotBuilt,
+    #[error("this build has no {0} in it (feature `{0}`)")]
+    NotBuilt(&'static str),
     /// Sealed under a key that is not in the ring. To go on would log everyone out without a word.
     #[error(
         "the store was sealed under another secret_key; add the former key to the older ones (or mend the current \

@@ -9,12 +9,29 @@ use crate::domain::Instant;
 const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 impl Store {
-    /// Walks all records once and removes those that have expired; answers how many. `pause` lies between batches.
-    /// The expiry stands in the envelope's header, so nothing is opened. What is no envelope of ours is left alone.
+    /// Removes the records that have expired; answers how many. `pause` lies between batches, in which everyone else gets
+    /// on. Two processes may sweep one store at once.
     ///
     /// # Errors
-    /// [`Unavailable`]; what was removed until then is gone, the rest waits for the next walk.
+    /// [`Unavailable`]; what was removed until then is gone, the rest waits for the next sweep.
     pub async fn sweep(&self, pause: Duration) -> Result<u64, Unavailable> {
+        let mut removed = 0;
+        while let Some(gone) = self.0.backend.forget(self.0.clock.now(), BATCH.get()).await? {
+            for key in &gone {
+                self.0.watchers.trip(key);
+            }
+            removed += gone.len() as u64;
+            if gone.len() < BATCH.get() {
+                return Ok(removed);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.walk(pause).await
+    }
+
+    /// Looks at every record. The expiry stands in the envelope's header, so nothing is opened. What is no envelope of
+    /// ours is left alone.
+    async fn walk(&self, pause: Duration) -> Result<u64, Unavailable> {
         let backend = &self.0.backend;
         // Losing a removal in a crash only leaves it to the next walk.
         let life = Life { expires: Instant::from_millis(0), durable: false };

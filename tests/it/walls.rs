@@ -28,7 +28,7 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 23] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
     ("josekit", &["crypto/jwt.rs"]),
     ("aes_gcm", &["crypto/"]),
@@ -41,6 +41,9 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("oauth2", &["upstream/"]),
     ("sled", &["store/sled.rs", "store/sled/"]),
     ("redis", &["store/redis.rs", "store/redis/"]),
+    ("tokio_postgres", &["store/postgres.rs", "store/postgres/"]),
+    ("tokio_postgres_rustls", &["store/postgres.rs", "store/postgres/"]),
+    ("deadpool_postgres", &["store/postgres.rs", "store/postgres/"]),
     ("axum", &["web/", "cli/dev/"]),
     ("askama", &["web/"]),
     ("clap", &["cli/"]),

@@ -55,7 +55,7 @@ public_uri = "typo"
 listen = "8080"
 secret_key = "too-short"
 [store]
-kind = "postgres"
+kind = "mysql"
 [upstream.goggle]
 provider = "goggle"
 client_id = 7
@@ -95,7 +95,7 @@ vestibule.toml:3: listen: "8080": expected an IP address and a port
 vestibule.toml:4: secret_key: expected 32 random bytes in base64
     remedy: make one with `vestibule secret new`, keep it in a file and write secret_key = "file:/path"
 
-vestibule.toml:6: store.kind: "postgres": expected sled (one process, one folder), redis (any number of processes) or memory (forgets everything)
+vestibule.toml:6: store.kind: "mysql": expected sled (one process, one folder), redis or postgres (any number of processes) or memory (forgets everything)
     remedy: write kind = "sled"
 
 vestibule.toml:8: upstream.goggle.provider: "goggle": is not a provider known here; did you mean "google"?

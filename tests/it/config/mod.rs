@@ -2,6 +2,8 @@
 
 mod examples;
 mod mistakes;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod precedence;
 #[cfg(feature = "redis")]
 mod redis;

@@ -41,3 +41,17 @@ fn mistakes_about_the_server_are_told_without_its_password() {
         assert!(told.contains(problem), "{problem}: {told}");
     }
 }
+
+#[test]
+fn an_authority_of_ones_own_needs_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    let with = |scheme: &str| with(&format!("url = \"{scheme}://h\"\nca_file = \"{}\"", file.display()));
+    let settings = load(&with("rediss"), &[], &[]).unwrap();
+    let vestibule::store::Settings::Redis(redis) = &settings.store else { panic!("another store") };
+    assert!(redis.authorities.is_some());
+    assert!(mistakes(&with("redis")).contains("store.ca_file: is of no use without TLS"));
+    std::fs::write(&file, "nothing of the kind").unwrap();
+    assert!(mistakes(&with("rediss")).contains("holds no PEM certificate"));
+}

@@ -1,6 +1,6 @@
 //! A target behind TLS with a certificate of the operator's own authority (`extra_ca`).
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{net::SocketAddr, path::Path};
 
 use http::StatusCode;
 use tokio::{
@@ -10,25 +10,7 @@ use tokio::{
 use vestibule::proxy::Settings;
 
 use super::gatehouse::{Gatehouse, resource, settings};
-
-/// Runs `openssl` in `folder`.
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
-    let output = output.expect("the openssl program");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A certificate for 127.0.0.1 by an authority of its own: `ca.pem`, `leaf.pem`, `leaf.key`.
-fn certificates(folder: &Path) {
-    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    std::fs::write(folder.join("ext"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-    openssl(folder, &format!("req -x509 {curve} -keyout ca.key -out ca.pem -subj /CN=test-authority -days 2"));
-    openssl(folder, &format!("req {curve} -keyout leaf.key -out leaf.csr -subj /CN=mcp"));
-    openssl(
-        folder,
-        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out leaf.pem",
-    );
-}
+use crate::world::certificates;
 
 /// `openssl s_server` in front of one canned HTTP/1.1 answer: third-party TLS, and no TLS server among our dependencies.
 async fn target(folder: &Path) -> (SocketAddr, tokio::process::Child) {
@@ -64,7 +46,7 @@ async fn target(folder: &Path) -> (SocketAddr, tokio::process::Child) {
 #[tokio::test]
 async fn an_https_target_is_trusted_through_extra_ca_and_not_without() {
     let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    certificates::make(folder.path());
     let ca = std::fs::read(folder.path().join("ca.pem")).unwrap();
     let (address, _child) = target(folder.path()).await;
     let url = format!("https://{address}/mcp");

@@ -28,6 +28,14 @@ macro_rules! over_every_backend {
                 }
             })*
         }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test] async fn $case() {
+                if let Some(fixture) = super::Fixture::postgres().await {
+                    super::$case(fixture).await;
+                }
+            })*
+        }
     };
 }
 

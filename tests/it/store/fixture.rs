@@ -84,6 +84,13 @@ impl Fixture {
         Some(Self::over(Arc::new(backend), server))
     }
 
+    /// `None` where there is no PostgreSQL to be started, which is said aloud.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn postgres() -> Option<Self> {
+        let server = super::postgres_server::PostgresServer::start(&[])?;
+        Some(Self::over(server.open().await, server))
+    }
+
     fn over(backend: Arc<dyn Backend>, held: impl Any + Send + Sync) -> Self {
         let clock = ManualClock::new();
         let store = Store::new(backend.clone(), world::keyring(), clock.clone(), world::random());

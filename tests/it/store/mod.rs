@@ -3,10 +3,18 @@
 mod conformance;
 mod crash;
 mod fixture;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres_server;
 mod races;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
 pub(crate) mod redis_server;
 mod seal;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+pub(crate) mod server;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod several;
 mod sled;

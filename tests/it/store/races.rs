@@ -93,6 +93,15 @@ macro_rules! over_every_backend {
                 }
             })*
         }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                if let Some(fixture) = super::Fixture::postgres().await {
+                    super::$case(fixture).await;
+                }
+            })*
+        }
     };
 }
 

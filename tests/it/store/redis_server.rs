@@ -11,8 +11,12 @@ use std::{
 use bytes::Bytes;
 use vestibule::store::{Backend, Key, Life, RedisSettings, Unavailable, redis::Redis};
 
+use crate::world::certificates;
+
 pub(crate) struct RedisServer {
     port: u16,
+    /// Whether the port speaks TLS, by the certificates in the folder.
+    tls: bool,
     further: Vec<String>,
     folder: tempfile::TempDir,
     child: Option<Child>,
@@ -21,8 +25,17 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// `None`, aloud, where the program is not installed; a failure where `CI` is set. Keeps an append-only file that is
     /// synchronised before each reply; `further` arguments come after that.
-    #[expect(clippy::print_stdout, reason = "what was not run is said aloud")]
     pub(crate) fn start(further: &[&str]) -> Option<Self> {
+        Self::prepared(further, false)
+    }
+
+    /// The same with TLS and nothing else, by an authority of its own: [`Self::authority`].
+    pub(crate) fn with_tls(further: &[&str]) -> Option<Self> {
+        Self::prepared(further, true)
+    }
+
+    #[expect(clippy::print_stdout, reason = "what was not run is said aloud")]
+    fn prepared(further: &[&str], tls: bool) -> Option<Self> {
         let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
             assert!(std::env::var_os("CI").is_none(), "redis-server is missing, and CI is set");
@@ -30,7 +43,10 @@ impl RedisServer {
             return None;
         }
         let further = further.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Self { port: 0, further, folder: tempfile::tempdir().unwrap(), child: None };
+        let mut server = Self { port: 0, tls, further, folder: tempfile::tempdir().unwrap(), child: None };
+        if tls {
+            certificates::make(server.folder.path());
+        }
         // Somebody may take the port between our look and the server's.
         for _ in 0..10 {
             server.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -46,7 +62,16 @@ impl RedisServer {
         let folder: &Path = self.folder.path();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
-        command.arg("--port").arg(self.port.to_string()).arg("--dir").arg(folder).args(&self.further);
+        let port = self.port.to_string();
+        if self.tls {
+            command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
+            for (name, file) in [("cert", "leaf.pem"), ("key", "leaf.key"), ("ca-cert", "ca.pem")] {
+                command.arg(format!("--tls-{name}-file")).arg(folder.join(file));
+            }
+        } else {
+            command.args(["--port", &port]);
+        }
+        command.arg("--dir").arg(folder).args(&self.further);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..1000 {
             if child.try_wait().unwrap().is_some() {
@@ -62,12 +87,15 @@ impl RedisServer {
         false
     }
 
-    /// Whether it has read its files and serves; to be refused for want of a password is an answer too.
+    /// Whether it has read its files and serves; to be refused for want of a password, or of TLS, is an answer too.
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else { return false };
         let mut answer = [0; 8];
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let is_answered = stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer[..6]));
+        if self.tls {
+            return true;
+        }
         is_answered.is_ok() && !answer.starts_with(b"-LOAD")
     }
 
@@ -81,7 +109,12 @@ impl RedisServer {
 
     /// `redis://…`.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", if self.tls { "rediss" } else { "redis" }, self.port)
+    }
+
+    /// PEM of its authority.
+    pub(crate) fn authority(&self) -> Vec<u8> {
+        std::fs::read(self.folder.path().join("ca.pem")).unwrap()
     }
 
     pub(super) fn settings(&self) -> RedisSettings {

@@ -6,7 +6,7 @@ mod killed;
 mod lasting;
 mod login;
 mod machines;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod replicas;
 mod resources;
 mod sockets;

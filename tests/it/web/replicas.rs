@@ -1,4 +1,4 @@
-//! Two processes over one Redis, with a dumb round-robin in front: who begins at one may go on at the other (behaviours
+//! Two processes over one Redis or PostgreSQL, with a dumb round-robin in front: who begins at one may go on at the other (behaviours
 //! 11 and 28; D7, D14).
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    store::redis_server::RedisServer,
+    store::server::{Server, over_every_server},
     world::town::{Login, Town, post_form},
 };
 
@@ -24,10 +24,14 @@ async fn statuses(town: &Town, token: &str) -> [u16; 2] {
     [town.call("/notes", Some(token)).await.status().as_u16(), town.call("/notes", Some(token)).await.status().as_u16()]
 }
 
-#[tokio::test]
-async fn behaviour_28_a_login_goes_from_one_process_to_the_other_at_every_step() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
-    let town = Town::around(2, "", &format!("kind = \"redis\"\nurl = \"{}\"", redis.url())).await;
+over_every_server!(
+    behaviour_28_a_login_goes_from_one_process_to_the_other_at_every_step,
+    d14_a_revocation_at_one_process_ends_the_token_at_the_other,
+    behaviour_11_a_rolling_restart_loses_no_login,
+);
+
+async fn behaviour_28_a_login_goes_from_one_process_to_the_other_at_every_step(server: impl Server) {
+    let town = Town::around(2, "", &server.toml()).await;
     // Seven requests make a login, so the second one begins at the other process.
     for _ in 0..4 {
         let login = town.login().await;
@@ -42,10 +46,8 @@ async fn behaviour_28_a_login_goes_from_one_process_to_the_other_at_every_step()
     }
 }
 
-#[tokio::test]
-async fn d14_a_revocation_at_one_process_ends_the_token_at_the_other() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
-    let town = Town::around(2, "", &format!("kind = \"redis\"\nurl = \"{}\"", redis.url())).await;
+async fn d14_a_revocation_at_one_process_ends_the_token_at_the_other(server: impl Server) {
+    let town = Town::around(2, "", &server.toml()).await;
     let login = town.login().await;
     assert_eq!(statuses(&town, &login.access_token).await, [200, 200]);
     let form = [("token", said(&login.tokens, "refresh_token")), ("client_id", &login.client.id)];
@@ -60,10 +62,8 @@ async fn d14_a_revocation_at_one_process_ends_the_token_at_the_other() {
     panic!("still let in after half a minute");
 }
 
-#[tokio::test]
-async fn behaviour_11_a_rolling_restart_loses_no_login() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
-    let mut town = Town::around(2, "", &format!("kind = \"redis\"\nurl = \"{}\"", redis.url())).await;
+async fn behaviour_11_a_rolling_restart_loses_no_login(server: impl Server) {
+    let mut town = Town::around(2, "", &server.toml()).await;
     let login = town.login().await;
     let mut tokens = login.tokens.clone();
     for at in [0, 1, 0, 1] {

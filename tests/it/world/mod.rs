@@ -1,6 +1,7 @@
 //! The test kit: fakes, actors, clocks.
 
 pub(crate) mod browser;
+pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod mcp;
 pub(crate) mod provider;
