@@ -114,10 +114,10 @@ impl Tests {
     }
 }
 
-/// The functions behind `#[test]` and `#[tokio::test…]`.
+/// The functions behind `#[test]` and `#[tokio::test…]`, and those that an `over_every_…!(a, b);` makes into tests.
 fn rust_tests(source: &str) -> impl Iterator<Item = &str> {
     let mut is_test = false;
-    source.lines().map(str::trim).filter_map(move |line| {
+    let plain = source.lines().map(str::trim).filter_map(move |line| {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
         }
@@ -125,7 +125,9 @@ fn rust_tests(source: &str) -> impl Iterator<Item = &str> {
         let named = is_test && matches!(before.trim(), "" | "async" | "pub" | "pub async");
         is_test = is_test && !named;
         named.then(|| after.split(['(', '<']).next().unwrap_or_default())
-    })
+    });
+    let lists = source.split("\nover_every_").skip(1).filter_map(|rest| rest.split_once("!(")?.1.split_once(");"));
+    plain.chain(lists.flat_map(|(names, _)| names.split(',').map(str::trim).filter(|name| !name.is_empty())))
 }
 
 /// The titles behind `test(` and `it(` at the begin of a line.
