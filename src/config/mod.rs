@@ -216,14 +216,16 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         dangerous_allow_http: http_is_allowed,
     };
     let resources = resource::read(sections, &around);
-    let clients = client::read(top.sections("client"));
+    let device = server::device(&mut top);
+    let offers = client::Offers { device: device.as_ref().is_some_and(|device| device.settings.is_some()) };
+    let clients = client::read(top.sections("client"), offers);
     let tokens = server::tokens(&mut top);
     let asking = server::asking(&mut top);
     let limits = server::limits(&mut top);
     let telemetry = server::telemetry(&mut top);
     top.finish();
 
-    let (public_url, tokens, asking, limits) = (public_url?, tokens?, asking?, limits?);
+    let (public_url, tokens, asking, limits, device) = (public_url?, tokens?, asking?, limits?, device?);
     let mut keys = keys?.into_iter();
     Some(Settings {
         listen: listen?,
@@ -234,11 +236,12 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         http: upstream_room::http::HttpSettings { timeout: limits.provider_timeout, extra_ca: extra_ca.clone() },
         upstreams,
         resources,
-        oauth: granting(&public_url, &tokens, &asking, &limits, clients),
+        oauth: granting(&public_url, &tokens, &asking, &limits, device.settings, clients),
         proxy: spending(&public_url, &limits, (hosts, origins), extra_ca),
         web: web::Settings {
             public_url: public_url.clone(),
             requests_per_minute: limits.requests_per_minute,
+            codes_per_minute: device.codes_per_minute,
             trusted_proxies: limits.trusted_proxies,
             drain: limits.drain,
         },
@@ -261,6 +264,7 @@ fn granting(
     tokens: &server::Tokens,
     asking: &server::Asking,
     limits: &server::Limits,
+    device: Option<oauth::DeviceSettings>,
     clients: Vec<oauth::StaticClient>,
 ) -> oauth::Settings {
     oauth::Settings {
@@ -275,6 +279,7 @@ fn granting(
         absolute_life: tokens.absolute_life,
         refresh_grace: tokens.refresh_grace,
         consent_life: asking.life,
+        device,
     }
 }
 

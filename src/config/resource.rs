@@ -12,12 +12,13 @@ use crate::domain::{
 };
 
 /// First segments that the door keeps for itself, or will.
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     ".well-known",
     "authorize",
     "callback",
     "consent",
     "device",
+    "device_authorization",
     "favicon.ico",
     "healthz",
     "icon.svg",

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crypto::MasterKey,
     domain::{HttpsUrl, uri::LoopbackHosts},
-    oauth::ConsentMode,
+    oauth::{ConsentMode, DeviceSettings},
     telemetry,
     token::{Algorithm, IdentityClaim},
 };
@@ -215,6 +215,22 @@ pub(super) fn asking(top: &mut Section<'_>) -> Option<Asking> {
         });
     register.finish();
     Some(Asking { mode: mode?, life: life?, registration, loopback_hosts: loopback_hosts? })
+}
+
+/// `[device]`.
+pub(super) struct Devices {
+    pub(super) settings: Option<DeviceSettings>,
+    pub(super) codes_per_minute: u32,
+}
+
+pub(super) fn device(top: &mut Section<'_>) -> Option<Devices> {
+    let mut section = top.section("device");
+    let is_on = section.yes_or("enabled", false);
+    let life = section.parsed_or("life", "10m", "\"10m\"", duration("1m", "30m"));
+    let codes_per_minute = section.number_or("codes_per_minute", 10, 1..=600);
+    section.finish();
+    let settings = DeviceSettings { life: life? };
+    Some(Devices { settings: is_on.then_some(settings), codes_per_minute })
 }
 
 /// `[limits]`.

@@ -134,6 +134,11 @@ impl Keyring {
         self.current.with(purpose, |keys| mac(&keys.mac, parts))
     }
 
+    /// The MAC of the parts under every key of the ring, the current one first: for looking up what is named by its MAC.
+    pub fn macs(&self, purpose: &'static str, parts: &[&[u8]]) -> impl Iterator<Item = [u8; 32]> {
+        self.rings().map(move |ring| ring.with(purpose, |keys| mac(&keys.mac, parts)))
+    }
+
     /// Whether `claimed` is the MAC of the parts under the current key or an older one; constant time. It may be the
     /// whole MAC or its first 16 bytes; any other length is not a MAC of ours.
     #[must_use]

@@ -1,6 +1,6 @@
 //! The MCP client (RFC 7591 §2; D2, D3).
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,38 @@ impl ClientAuthMethod {
     }
 }
 
+/// A way to get an access token (`grant_types` of RFC 7591 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GrantType {
+    /// RFC 6749 §4.1.
+    #[serde(rename = "authorization_code")]
+    AuthorizationCode,
+    /// RFC 6749 §6.
+    #[serde(rename = "refresh_token")]
+    RefreshToken,
+    /// RFC 8628.
+    #[serde(rename = "device_code")]
+    DeviceCode,
+}
+
+impl GrantType {
+    /// The registered name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+        }
+    }
+
+    /// The grant type of that registered name, if it is one of ours.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode].into_iter().find(|own| own.as_str() == name)
+    }
+}
+
 /// A client's name for people: at most 64 characters, without control and direction-changing ones. Never verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
@@ -135,8 +167,8 @@ pub struct Client {
     pub redirect_uris: Vec<RegisteredRedirect>,
     /// How it authenticates at `/token`.
     pub auth_method: ClientAuthMethod,
-    /// Whether it may use the refresh grant.
-    pub may_refresh: bool,
+    /// The ways it may get tokens.
+    pub grants: BTreeSet<GrantType>,
     /// The scope it registered, if it named one.
     pub scope: Option<Scope>,
 }
@@ -160,6 +192,12 @@ impl Client {
         } else {
             Err(RedirectRefused::NotRegistered)
         }
+    }
+
+    /// Whether it may get tokens in that way.
+    #[must_use]
+    pub fn may(&self, grant: GrantType) -> bool {
+        self.grants.contains(&grant)
     }
 
     /// What a page calls it: its name, or its id's beginning.

@@ -77,6 +77,10 @@ identifier! {
     RequestId
 }
 identifier! {
+    /// Names one [`Device`](super::Device).
+    DeviceId
+}
+identifier! {
     /// Names one browser, by a cookie of ours. Consent is bound to it and the callback must come back through it.
     BrowserId
 }

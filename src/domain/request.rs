@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BrowserId, Client, CodeChallenge, Instant, RedirectUri, RequestId, ResourceUri, Scope,
+    BrowserId, Client, CodeChallenge, DeviceId, Instant, RedirectUri, RequestId, ResourceUri, Scope,
     secret::{Secret, in_record},
 };
 
@@ -16,23 +16,36 @@ pub struct AuthorizationRequest {
     /// The client that asks, as it was when it asked.
     pub client: Client,
     /// Where the answer goes.
-    pub redirect: RedirectUri,
-    /// Whether the client sent `redirect_uri` (then `/token` must repeat it) or relied on the sole registered one.
-    pub redirect_was_given: bool,
-    /// The client's `state`, returned byte for byte (behaviour 19).
-    pub state: Option<String>,
+    pub reply: Reply,
     /// The MCP server it is for, resolved (RFC 8707).
     pub resource: ResourceUri,
     /// What the client will get, already narrowed.
     pub scope: Scope,
-    /// The client's S256 challenge.
-    pub challenge: CodeChallenge,
     /// The browser in which it began; the callback must come back through it (S2).
     pub browser: BrowserId,
     /// When it is void.
     pub expires: Instant,
     /// Where it stands.
     pub stage: RequestStage,
+}
+
+/// Where the answer to an [`AuthorizationRequest`] goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Through the browser, with a code (RFC 6749 §4.1.2).
+    Redirect {
+        /// Proven to be the client's.
+        to: RedirectUri,
+        /// Whether the client sent `redirect_uri` (then `/token` must repeat it) or relied on the sole registered one.
+        was_given: bool,
+        /// The client's `state`, returned byte for byte (behaviour 19).
+        state: Option<String>,
+        /// The client's S256 challenge.
+        challenge: CodeChallenge,
+    },
+    /// To a device that polls (RFC 8628).
+    Device(DeviceId),
 }
 
 /// Where an [`AuthorizationRequest`] stands.

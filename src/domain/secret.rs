@@ -93,6 +93,9 @@ pub enum AuthorizationCode {}
 /// Marks the refresh token (RFC 6749 §1.5). Names a Grant and a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshToken {}
+/// Marks the device code (RFC 8628 §3.2). Names a Device; its generation is the second at which it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceCode {}
 /// Marks the `state` that we send to the provider. Names an `AuthorizationRequest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamState {}
@@ -102,6 +105,9 @@ impl CredentialKind for AuthorizationCode {
 }
 impl CredentialKind for RefreshToken {
     const PREFIX: &'static str = "vr_";
+}
+impl CredentialKind for DeviceCode {
+    const PREFIX: &'static str = "vd_";
 }
 impl CredentialKind for UpstreamState {
     const PREFIX: &'static str = "vs_";

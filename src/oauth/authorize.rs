@@ -5,16 +5,16 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Error, ErrorCode, Navigation, Parameters, Refusal,
-    RefusalPage, StateCookie, Step,
+    Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Destination, Error, ErrorCode, Navigation,
+    Parameters, Refusal, RefusalPage, StateCookie, Step,
     machine::{Authorize, AuthorizeAsked, AuthorizeQuestion},
     parameters::Given,
 };
 use crate::{
     crypto::hash,
     domain::{
-        AuthorizationRequest, BrowserId, Client, CodeChallenge, Consent, RedirectUri, RequestId, RequestStage,
-        Resource, Scope, Secret, UpstreamState, client::RedirectRefused, scope::OFFLINE_ACCESS,
+        AuthorizationRequest, BrowserId, Client, CodeChallenge, Consent, GrantType, RedirectUri, Reply, RequestId,
+        RequestStage, Resource, Scope, Secret, UpstreamState, client::RedirectRefused, scope::OFFLINE_ACCESS,
     },
     store::{self, Unavailable},
     upstream::{Begin, Upstream},
@@ -33,12 +33,6 @@ pub(super) struct ReplyTo<'a> {
     pub(super) state: Option<&'a str>,
 }
 
-impl<'a> From<&'a AuthorizationRequest> for ReplyTo<'a> {
-    fn from(request: &'a AuthorizationRequest) -> Self {
-        Self { client: &request.client, redirect: &request.redirect, state: request.state.as_deref() }
-    }
-}
-
 impl AuthorizationServer {
     /// `/authorize` (RFC 6749 §4.1.1).
     pub async fn authorize(&self, parameters: &Parameters, browser: &Browser, navigation: Navigation) -> Step {
@@ -52,18 +46,16 @@ impl AuthorizationServer {
             Ok(terms) => terms,
             Err(error) => return self.answer_error(to, &error, None),
         };
+        let state = to.state.map(str::to_owned);
         let request = AuthorizationRequest {
             id: RequestId::from_bytes(self.parts.random.bytes()),
-            redirect_was_given: was_given,
-            state: to.state.map(str::to_owned),
+            reply: Reply::Redirect { to: redirect, was_given, state, challenge },
             resource: resource.uri.clone(),
             scope,
-            challenge,
             browser: browser.id,
             expires: self.parts.clock.now() + self.settings.request_life,
             stage: RequestStage::AwaitingConsent,
             client,
-            redirect,
         };
         let asks_again = given.first("prompt").is_some_and(|prompt| prompt.split(' ').any(|word| word == "consent"));
         self.next_step(request, resource, navigation, asks_again).await
@@ -81,6 +73,10 @@ impl AuthorizationServer {
         };
         let client = self.find_client(id).ok_or_else(unknown_client)?;
         let redirect = self.redirect_of(&client, asked)?;
+        if !client.may(GrantType::AuthorizationCode) {
+            let error = Error::new(ErrorCode::UnauthorizedClient, "this client registered without authorization_code");
+            return Err(bad_request(error));
+        }
         Ok((client, redirect, asked.is_some()))
     }
 
@@ -142,46 +138,70 @@ impl AuthorizationServer {
         navigation: Navigation,
         asks_again: bool,
     ) -> Step {
+        let Reply::Redirect { to, .. } = &request.reply else {
+            return self.fail(&request, &gone(), None).await;
+        };
         let may_skip = match self.settings.consent {
             ConsentMode::Off => true,
             ConsentMode::Always => false,
             ConsentMode::Remember if asks_again || navigation == Navigation::CrossSite => false,
             // Any program on the machine can listen there, so a remembered yes proves nothing.
-            ConsentMode::Remember if request.redirect.is_loopback() || request.redirect.is_private_scheme() => false,
-            ConsentMode::Remember => match self.is_remembered(&request).await {
+            ConsentMode::Remember if to.is_loopback() || to.is_private_scheme() => false,
+            ConsentMode::Remember => match self.is_remembered(&request, to).await {
                 Ok(remembered) => remembered,
-                Err(outage) => return self.answer_error((&request).into(), &outage.into(), None),
+                Err(outage) => return self.fail(&request, &outage.into(), None).await,
             },
         };
         if may_skip {
             return self.go_upstream(request).await;
         }
-        match self.held_before(&request, resource).await {
-            Ok(held) => self.ask_consent(&request, resource, &held),
-            Err(outage) => self.answer_error((&request).into(), &outage.into(), None),
+        let destination = Destination::Redirect {
+            host: to.host(),
+            uri: to.as_str().to_owned(),
+            is_loopback: to.is_loopback(),
+            is_private_scheme: to.is_private_scheme(),
+        };
+        match self.held_before(&request, to, resource).await {
+            Ok(held) => self.ask_consent(&request, resource, &held, destination),
+            Err(outage) => self.fail(&request, &outage.into(), None).await,
         }
     }
 
     /// What this browser allowed this client before, where the client now wants more for some operation (SC-3): the page
     /// then asks for what is new. Everywhere else the page shows all of it, and no record is read for that.
-    async fn held_before(&self, request: &AuthorizationRequest, resource: &Resource) -> Result<Scope, Unavailable> {
+    async fn held_before(
+        &self,
+        request: &AuthorizationRequest,
+        to: &RedirectUri,
+        resource: &Resource,
+    ) -> Result<Scope, Unavailable> {
         if self.settings.consent != ConsentMode::Remember || request.scope.is_within(&resource.scopes) {
             return Ok(Scope::default());
         }
-        let held = self.remembered(request).await?.map(|consent| consent.scope.narrowed_to(&request.scope));
+        let held = self.remembered(request, to).await?.map(|consent| consent.scope.narrowed_to(&request.scope));
         Ok(held.filter(|held| *held != request.scope).unwrap_or_default())
     }
 
-    async fn is_remembered(&self, request: &AuthorizationRequest) -> Result<bool, Unavailable> {
-        Ok(self.remembered(request).await?.is_some_and(|consent| request.scope.is_within(&consent.scope)))
+    async fn is_remembered(&self, request: &AuthorizationRequest, to: &RedirectUri) -> Result<bool, Unavailable> {
+        Ok(self.remembered(request, to).await?.is_some_and(|consent| request.scope.is_within(&consent.scope)))
     }
 
-    async fn remembered(&self, request: &AuthorizationRequest) -> Result<Option<Consent>, Unavailable> {
-        let id = store::consent_id(&request.browser, &request.client.id, &request.redirect.host(), &request.resource);
+    async fn remembered(
+        &self,
+        request: &AuthorizationRequest,
+        to: &RedirectUri,
+    ) -> Result<Option<Consent>, Unavailable> {
+        let id = store::consent_id(&request.browser, &request.client.id, &to.host(), &request.resource);
         self.parts.store.get(&id).await
     }
 
-    fn ask_consent(&self, request: &AuthorizationRequest, resource: &Resource, held: &Scope) -> Step {
+    pub(super) fn ask_consent(
+        &self,
+        request: &AuthorizationRequest,
+        resource: &Resource,
+        held: &Scope,
+        destination: Destination,
+    ) -> Step {
         let plain = serde_json::to_vec(request).unwrap_or_default();
         let sealed = self.parts.keyring.seal(REQUEST_PURPOSE, b"", &plain, &*self.parts.random);
         let provider = self.parts.upstreams.get(&resource.upstream).map(|upstream| upstream.title().to_owned());
@@ -189,10 +209,7 @@ impl AuthorizationServer {
             sealed_request: Secret::new(URL_SAFE_NO_PAD.encode(sealed)),
             client: request.client.title().to_owned(),
             is_static: self.statics.contains_key(&request.client.id),
-            redirect_host: request.redirect.host(),
-            redirect_uri: request.redirect.as_str().to_owned(),
-            is_loopback: request.redirect.is_loopback(),
-            is_private_scheme: request.redirect.is_private_scheme(),
+            destination,
             resource_title: resource.title.clone(),
             resource: resource.uri.to_string(),
             scopes: request.scope.without(held),
@@ -216,7 +233,7 @@ impl AuthorizationServer {
         };
         match self.leave(&mut request).await {
             Ok(step) => step,
-            Err(error) => self.answer_error((&request).into(), &error, None),
+            Err(error) => self.fail(&request, &error, None).await,
         }
     }
 
@@ -252,6 +269,18 @@ impl AuthorizationServer {
         Secret::new(URL_SAFE_NO_PAD.encode(mac))
     }
 
+    /// Tells whoever waits for this request that it came to nothing: the client by redirect, or the device's human by a
+    /// page and the device at its next poll.
+    pub(super) async fn fail(&self, request: &AuthorizationRequest, error: &Error, done: Option<String>) -> Step {
+        match &request.reply {
+            Reply::Redirect { to, state, .. } => {
+                let to = ReplyTo { client: &request.client, redirect: to, state: state.as_deref() };
+                self.answer_error(to, error, done)
+            }
+            Reply::Device(device) => self.fail_device(*device, request, error, done).await,
+        }
+    }
+
     /// An answer to the client: `outcome`, its `state` byte for byte if it sent one, and always our `iss` (AZ-7, AZ-8).
     pub(super) fn answer(&self, to: ReplyTo<'_>, outcome: &[(&str, &str)], done: Option<String>) -> Step {
         let mut parameters = outcome.to_vec();
@@ -284,7 +313,7 @@ async fn upstream_url(
 
 /// What the client gets of what it wants: never more than the operator offers, all of it where nothing known is named
 /// (SC-1, behaviour 16). `offline_access` is tolerated and no permission (SEP-2207).
-fn narrow(wanted: &Scope, resource: &Resource, client: &Client) -> Result<Scope, Error> {
+pub(super) fn narrow(wanted: &Scope, resource: &Resource, client: &Client) -> Result<Scope, Error> {
     let allowed = |scope: Scope| match &client.scope {
         Some(own) => scope.narrowed_to(own),
         None => scope,
@@ -319,10 +348,10 @@ pub(super) fn unknown_client() -> Refusal {
     }
 }
 
-fn not_ours() -> Error {
+pub(super) fn not_ours() -> Error {
     Error::new(ErrorCode::InvalidTarget, "resource is missing or names no server behind this one")
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(ErrorCode::ServerError, "the resource or its provider is no longer configured")
 }

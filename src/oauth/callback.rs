@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     AuthorizationServer, Browser, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
-    authorize::{STATE_PURPOSE, cookie_suffix, unknown_client},
+    authorize::{ReplyTo, STATE_PURPOSE, cookie_suffix, gone, unknown_client},
     consent::Standing,
     parameters::Given,
     policy,
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     crypto::hash,
     domain::{
-        AuthorizationCode, AuthorizationRequest, Credential, Grant, GrantId, GrantStage, Identity, RequestId,
-        RequestStage, UpstreamName, UpstreamState, UpstreamTokens,
+        AuthorizationCode, AuthorizationRequest, Credential, Grant, GrantId, GrantStage, GrantType, Identity, Reply,
+        RequestId, RequestStage, UpstreamName, UpstreamState, UpstreamTokens,
     },
     store::Change,
     upstream::{Failed, Finish, Upstream},
@@ -76,8 +76,11 @@ impl AuthorizationServer {
             return Step::Refuse(refusal);
         }
         match self.conclude(&request, upstream, &returned).await {
-            Ok(code) => self.answer((&*request).into(), &[("code", &code)], done),
-            Err(Ended::Told(error)) => self.answer_error((&*request).into(), &error, done),
+            Ok(concluded) => match self.hand_over(&request, upstream, concluded, &done).await {
+                Ok(step) => step,
+                Err(error) => self.fail(&request, &error, done).await,
+            },
+            Err(Ended::Told(error)) => self.fail(&request, &error, done).await,
             Err(Ended::Refused(refusal)) => Step::Refuse(refusal),
         }
     }
@@ -169,7 +172,7 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         upstream: &Upstream,
         returned: &Returned<'_>,
-    ) -> Result<String, Ended> {
+    ) -> Result<(UpstreamTokens, Identity), Ended> {
         let code = match returned.outcome {
             Outcome::Code(code) => code,
             Outcome::Error(error) => return Err(Ended::Told(denied_upstream(error))),
@@ -186,7 +189,27 @@ impl AuthorizationServer {
         if self.note_client(&request.client).await.map_err(Error::from)? == Standing::Blocked {
             return Err(Ended::Refused(unknown_client()));
         }
-        Ok(self.issue_code(request, upstream.name(), tokens, identity).await?)
+        Ok((tokens, identity))
+    }
+
+    /// The person is known and admitted: a code for the client, or the go-ahead for the device.
+    async fn hand_over(
+        &self,
+        request: &AuthorizationRequest,
+        upstream: &Upstream,
+        (tokens, identity): (UpstreamTokens, Identity),
+        done: &Option<String>,
+    ) -> Result<Step, Error> {
+        match &request.reply {
+            Reply::Device(device) => {
+                self.approve_device(*device, request, upstream.name(), (tokens, identity), done.clone()).await
+            }
+            Reply::Redirect { to, state, .. } => {
+                let code = self.issue_code(request, upstream.name(), tokens, identity).await?;
+                let to = ReplyTo { client: &request.client, redirect: to, state: state.as_deref() };
+                Ok(self.answer(to, &[("code", &code)], done.clone()))
+            }
+        }
     }
 
     /// Grant(Issued) and the code that names it (AZ-6: bound to client, redirect URI, challenge, resource and person).
@@ -197,6 +220,7 @@ impl AuthorizationServer {
         tokens: UpstreamTokens,
         identity: Identity,
     ) -> Result<String, Error> {
+        let Reply::Redirect { to, was_given, challenge, .. } = &request.reply else { return Err(gone()) };
         let random = &*self.parts.random;
         let id = GrantId::from_bytes(random.bytes());
         let (code, text) = hash::issue::<AuthorizationCode>(&self.parts.keyring, *id.as_bytes(), 0, random);
@@ -213,9 +237,9 @@ impl AuthorizationServer {
             expires: now + self.settings.code_life,
             stage: GrantStage::Issued {
                 code: hash::secret_hash(&code),
-                redirect: request.redirect_was_given.then(|| request.redirect.as_str().to_owned()),
-                challenge: request.challenge.clone(),
-                may_refresh: request.client.may_refresh,
+                redirect: was_given.then(|| to.as_str().to_owned()),
+                challenge: challenge.clone(),
+                may_refresh: request.client.may(GrantType::RefreshToken),
             },
         };
         if !self.parts.store.insert(&grant).await? {

@@ -1,5 +1,7 @@
 //! Who the client is: found by its id (D2, D3), authenticated as it registered (RFC 6749 §2.3).
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -8,8 +10,8 @@ use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, parameters:
 use crate::{
     crypto::hash,
     domain::{
-        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, HttpsUrl, RegisteredRedirect,
-        Secret, uri::LoopbackHosts,
+        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, HttpsUrl,
+        RegisteredRedirect, Secret, uri::LoopbackHosts,
     },
     store::{self, Unavailable},
 };
@@ -32,6 +34,19 @@ struct Sealed {
     auth_method: ClientAuthMethod,
     #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
     may_refresh: bool,
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    may_use_device: bool,
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    without_code: bool,
+}
+
+impl Sealed {
+    fn grants(&self) -> BTreeSet<GrantType> {
+        let code = (!self.without_code).then_some(GrantType::AuthorizationCode);
+        let refresh = self.may_refresh.then_some(GrantType::RefreshToken);
+        let device = self.may_use_device.then_some(GrantType::DeviceCode);
+        [code, refresh, device].into_iter().flatten().collect()
+    }
 }
 
 const fn public() -> ClientAuthMethod {
@@ -51,12 +66,19 @@ impl AuthorizationServer {
         redirect_uris: &[RegisteredRedirect],
         name: Option<ClientName>,
         auth_method: ClientAuthMethod,
-        may_refresh: bool,
+        grants: &BTreeSet<GrantType>,
     ) -> ClientId {
         let mut portless: Vec<_> = redirect_uris.iter().map(RegisteredRedirect::without_loopback_port).collect();
         portless.sort();
         portless.dedup();
-        let sealed = Sealed { redirect_uris: portless, name, auth_method, may_refresh };
+        let sealed = Sealed {
+            redirect_uris: portless,
+            name,
+            auth_method,
+            may_refresh: grants.contains(&GrantType::RefreshToken),
+            may_use_device: grants.contains(&GrantType::DeviceCode),
+            without_code: !grants.contains(&GrantType::AuthorizationCode),
+        };
         let plain = serde_json::to_vec(&sealed).unwrap_or_default();
         let keyring = &self.parts.keyring;
         let bytes = if auth_method.is_confidential() {
@@ -90,10 +112,10 @@ impl AuthorizationServer {
         Some(Client {
             id,
             origin: ClientOrigin::Sealed,
+            grants: sealed.grants(),
             name: sealed.name,
             redirect_uris: sealed.redirect_uris,
             auth_method: sealed.auth_method,
-            may_refresh: sealed.may_refresh,
             scope: None,
         })
     }

@@ -8,7 +8,7 @@ use super::{
     parameters::Given,
 };
 use crate::{
-    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, Consent, Instant, Secret},
+    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, Consent, Instant, Reply, Secret},
     store::{self, Change, Unavailable},
 };
 
@@ -60,7 +60,7 @@ impl AuthorizationServer {
         match outcome {
             Ok(None) => self.go_upstream(request).await,
             Ok(Some(refusal)) => Step::Refuse(refusal),
-            Err(error) => self.answer_error((&request).into(), &error, None),
+            Err(error) => self.fail(&request, &error, None).await,
         }
     }
 
@@ -95,7 +95,10 @@ impl AuthorizationServer {
     /// AZ-4: the client and its redirect URI are looked at anew, since hours of configuration may lie between two stages.
     pub(super) fn still_answerable(&self, request: &AuthorizationRequest) -> Result<(), Refusal> {
         let client = self.find_client(request.client.id.as_str()).ok_or_else(unknown_client)?;
-        self.redirect_of(&client, Some(request.redirect.as_str())).map(drop)
+        match &request.reply {
+            Reply::Redirect { to, .. } => self.redirect_of(&client, Some(to.as_str())).map(drop),
+            Reply::Device(_) => self.check_device_client(&client).map_err(|_| unknown_client()),
+        }
     }
 
     /// CON-2, CON-8: what the human agreed to, and with whom. Nothing was written before.
@@ -103,12 +106,18 @@ impl AuthorizationServer {
         if self.note_client(&request.client).await? == Standing::Blocked {
             return Ok(Some(unknown_client()));
         }
-        if self.settings.consent == ConsentMode::Remember {
+        if let Reply::Device(device) = &request.reply
+            && let Some(refusal) = self.device_is_over(*device).await?
+        {
+            return Ok(Some(refusal));
+        }
+        // A yes to a device is for that one device.
+        if let (Reply::Redirect { to, .. }, ConsentMode::Remember) = (&request.reply, self.settings.consent) {
             let now = self.parts.clock.now();
             let consent = Consent {
                 browser: request.browser,
                 client: request.client.id.clone(),
-                redirect_host: request.redirect.host(),
+                redirect_host: to.host(),
                 resource: request.resource.clone(),
                 scope: request.scope.clone(),
                 given: now,

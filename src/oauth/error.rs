@@ -33,6 +33,12 @@ pub enum ErrorCode {
     InvalidClientMetadata,
     /// Redirect, or 403 page.
     AccessDenied,
+    /// 400 (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// 400 (RFC 8628 §3.5).
+    SlowDown,
+    /// 400 (RFC 8628 §3.5).
+    ExpiredToken,
     /// 503 + `Retry-After`.
     TemporarilyUnavailable,
     /// 500.
@@ -55,6 +61,9 @@ impl ErrorCode {
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::AccessDenied => "access_denied",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{AuthorizationServer, Parts, Settings};
-use crate::domain::{Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS};
+use crate::domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS};
 
 /// The documents, ready to be sent.
 pub(super) struct Documents {
@@ -24,13 +24,15 @@ struct ServerMetadata<'a> {
     token_endpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_authorization_endpoint: Option<String>,
     revocation_endpoint: String,
     introspection_endpoint: String,
     jwks_uri: String,
     scopes_supported: Vec<&'a str>,
     response_types_supported: [&'a str; 1],
     response_modes_supported: [&'a str; 1],
-    grant_types_supported: &'a [&'a str],
+    grant_types_supported: Vec<&'a str>,
     token_endpoint_auth_methods_supported: [&'a str; 3],
     revocation_endpoint_auth_methods_supported: [&'a str; 3],
     introspection_endpoint_auth_methods_supported: [&'a str; 2],
@@ -80,6 +82,7 @@ fn server(settings: &Settings, parts: &Parts) -> Bytes {
         issuer,
         authorization_endpoint: format!("{issuer}/authorize"),
         token_endpoint: format!("{issuer}/token"),
+        device_authorization_endpoint: settings.device.map(|_| format!("{issuer}/device_authorization")),
         registration_endpoint: settings.registration.then(|| format!("{issuer}/register")),
         revocation_endpoint: format!("{issuer}/revoke"),
         introspection_endpoint: format!("{issuer}/introspect"),
@@ -87,7 +90,7 @@ fn server(settings: &Settings, parts: &Parts) -> Bytes {
         scopes_supported: scopes.iter().collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
-        grant_types_supported: &["authorization_code", "refresh_token"],
+        grant_types_supported: grant_types(settings),
         token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
         revocation_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
         introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
@@ -96,6 +99,12 @@ fn server(settings: &Settings, parts: &Parts) -> Bytes {
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: [parts.mint.algorithm()],
     })
+}
+
+fn grant_types(settings: &Settings) -> Vec<&'static str> {
+    let device = settings.device.map(|_| GrantType::DeviceCode);
+    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().chain(device);
+    all.map(GrantType::as_str).collect()
 }
 
 /// A struct of strings always serialises.

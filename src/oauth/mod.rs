@@ -2,7 +2,8 @@
 //!
 //! **Purpose.** Clients register (`register`, RFC 7591), send their human to `/authorize` (`authorize`), the human
 //! says yes or no (`consent`), logs in at the provider and comes back (`callback`), and the client redeems its code
-//! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`); `introspect` tells what a token is
+//! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`). A client without a browser shows a code
+//! for its human to type elsewhere, and polls (`device`); `introspect` tells what a token is
 //! worth, `metadata` tells all this to strangers. `oxide-auth` judges the order of the checks; what it gets wrong for
 //! MCP clients is mended in `machine`, the only room that names it.
 //!
@@ -26,6 +27,7 @@ mod authorize;
 mod callback;
 mod client;
 mod consent;
+mod device;
 pub mod error;
 mod grant;
 mod introspect;
@@ -40,11 +42,15 @@ mod step;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use device::{DeviceAuthorization, DeviceSettings};
 pub use error::{Error, ErrorCode};
 pub use grant::{BasicCredentials, TokenResponse};
 pub use introspect::{Introspection, Said};
 pub use parameters::Parameters;
-pub use step::{Answer, Browser, ConsentPage, Navigation, Refusal, RefusalPage, StateCookie, Step};
+pub use step::{
+    Answer, Browser, ConsentPage, Destination, DeviceEnd, Navigation, Refusal, RefusalPage, StateCookie, Step,
+    UserCodePage, UserCodeTrouble,
+};
 
 use crate::{
     crypto::{Keyring, Random},
@@ -79,6 +85,8 @@ pub struct Settings {
     pub refresh_grace: Duration,
     /// How long a consent is remembered (90 d).
     pub consent_life: Duration,
+    /// Logins for devices without a browser, if they are offered.
+    pub device: Option<DeviceSettings>,
 }
 
 /// `[consent] mode`.

@@ -1,10 +1,12 @@
 //! Dynamic client registration (RFC 7591) that writes nothing: the id is the registration, sealed (D2, DCR-8).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{AuthorizationServer, Error, ErrorCode, client::LONGEST_ID, metadata::all_scopes};
-use crate::domain::{ClientAuthMethod, ClientName, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS};
+use crate::domain::{ClientAuthMethod, ClientName, GrantType, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS};
 
 /// The longest body that is read.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -34,9 +36,10 @@ struct Registered<'a> {
     client_secret_expires_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     redirect_uris: &'a [String],
-    grant_types: &'a [&'a str],
-    response_types: [&'a str; 1],
+    grant_types: Vec<&'a str>,
+    response_types: &'a [&'a str],
     token_endpoint_auth_method: &'a str,
     application_type: &'a str,
     scope: Scope,
@@ -60,11 +63,12 @@ impl AuthorizationServer {
         let asked: Asked = serde_json::from_slice(body)
             .map_err(|cause| metadata("the body must be a JSON object as in RFC 7591").because(cause))?;
         let uris = asked.redirect_uris.as_deref().unwrap_or_default();
-        let redirects = self.redirects(uris)?;
+        let grants = self.grants(asked.grant_types.as_deref(), asked.response_types.as_deref())?;
+        let has_code = grants.contains(&GrantType::AuthorizationCode);
+        let redirects = if has_code || !uris.is_empty() { self.redirects(uris)? } else { Vec::new() };
         let method = auth_method(asked.token_endpoint_auth_method.as_deref())?;
-        let may_refresh = grants(asked.grant_types.as_deref(), asked.response_types.as_deref())?;
         let name = asked.client_name.as_deref().map(ClientName::tamed).filter(|name| !name.as_str().is_empty());
-        let id = self.seal_client(&redirects, name.clone(), method, may_refresh);
+        let id = self.seal_client(&redirects, name.clone(), method, &grants);
         if id.as_str().len() > LONGEST_ID {
             return Err(redirect("the redirect URIs are too long altogether"));
         }
@@ -76,8 +80,8 @@ impl AuthorizationServer {
             client_secret_expires_at: secret.as_ref().map(|_| 0),
             client_name: name.as_ref().map(ClientName::as_str),
             redirect_uris: uris,
-            grant_types: if may_refresh { &["authorization_code", "refresh_token"] } else { &["authorization_code"] },
-            response_types: ["code"],
+            grant_types: grants.iter().map(|grant| grant.as_str()).collect(),
+            response_types: if has_code { &["code"] } else { &[] },
             token_endpoint_auth_method: method.as_str(),
             application_type: application_type(asked.application_type.as_deref(), &redirects),
             scope: self.registered_scope(asked.scope.as_deref().unwrap_or_default()),
@@ -102,6 +106,37 @@ impl AuthorizationServer {
                 Ok(parsed)
             })
             .collect()
+    }
+
+    /// The ways to a token that the client may use. Those that we do not have, or not for clients that register
+    /// themselves, are dropped, as long as one is left that begins at all: clients copy theirs from lists of their own.
+    fn grants(
+        &self,
+        grant_types: Option<&[String]>,
+        response_types: Option<&[String]>,
+    ) -> Result<BTreeSet<GrantType>, Error> {
+        let grants: BTreeSet<GrantType> = match grant_types {
+            None | Some([]) => BTreeSet::from([GrantType::AuthorizationCode]),
+            Some(list) => list.iter().filter_map(|name| GrantType::parse(name)).filter(|g| self.offers(*g)).collect(),
+        };
+        let may_respond = |list: &[String]| list.is_empty() || list.iter().any(|entry| entry == "code");
+        match () {
+            () if !grants.contains(&GrantType::AuthorizationCode) && !grants.contains(&GrantType::DeviceCode) => {
+                Err(metadata("grant_types must hold authorization_code"))
+            }
+            () if grants.contains(&GrantType::AuthorizationCode) && !response_types.is_none_or(may_respond) => {
+                Err(metadata("response_types must hold code"))
+            }
+            () => Ok(grants),
+        }
+    }
+
+    /// Whether clients that register themselves may have this way at all.
+    const fn offers(&self, grant: GrantType) -> bool {
+        match grant {
+            GrantType::AuthorizationCode | GrantType::RefreshToken => true,
+            GrantType::DeviceCode => self.settings.device.is_some(),
+        }
     }
 
     /// What may be asked for of what was registered; the operator's scopes where nothing of it is left. A page of
@@ -129,22 +164,6 @@ fn auth_method(asked: Option<&str>) -> Result<ClientAuthMethod, Error> {
         Some("client_secret_post") => Ok(ClientAuthMethod::ClientSecretPost),
         Some(_) => Err(metadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")),
     }
-}
-
-/// Whether the client may refresh. Grant types that we do not have are dropped, as long as the code grant is among the
-/// rest: clients copy theirs from lists of their own.
-fn grants(grant_types: Option<&[String]>, response_types: Option<&[String]>) -> Result<bool, Error> {
-    let has = |list: Option<&[String]>, wanted: &str, if_absent: bool| match list {
-        None | Some([]) => if_absent,
-        Some(list) => list.iter().any(|entry| entry == wanted),
-    };
-    if !has(grant_types, "authorization_code", true) {
-        return Err(metadata("grant_types must hold authorization_code"));
-    }
-    if !has(response_types, "code", true) {
-        return Err(metadata("response_types must hold code"));
-    }
-    Ok(has(grant_types, "refresh_token", false))
 }
 
 /// DCR-6: whoever is redirected to loopback or a private scheme is native, whatever it calls itself (Cursor says `web`).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Error;
-use crate::domain::{BrowserId, Scope, Secret};
+use crate::domain::{BrowserId, Place, Scope, Secret, UserCode};
 
 /// The browser that is asking, known by our cookie or just met.
 #[derive(Debug, Clone)]
@@ -37,8 +37,47 @@ pub enum Step {
     },
     /// Answer the client: `redirect_uri` with code or error, `state`, `iss`.
     Answer(Answer),
+    /// Ask for the code that a device shows (RFC 8628 §3.3).
+    AskUserCode(UserCodePage),
+    /// A device has its answer: tell its human.
+    EndDevice(DeviceEnd),
     /// Nobody can be answered: tell the human.
     Refuse(Refusal),
+}
+
+/// The page on which the code of a device is typed or compared.
+#[derive(Debug)]
+pub struct UserCodePage {
+    /// Proof that the form was made for this browser.
+    pub token: Secret<String>,
+    /// The code that came with the link. It is compared and confirmed, never taken as it came (RFC 8628 §3.3.1).
+    pub given: Option<UserCode>,
+    /// What was wrong with the code that was sent.
+    pub trouble: Option<UserCodeTrouble>,
+    /// This page's address with the code, or without: for going on with a phone.
+    pub address: String,
+}
+
+/// Why a code leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserCodeTrouble {
+    /// Unknown, too old, or entered in another browser.
+    Unknown,
+    /// It was not sent from our own page, or the cookie is lost.
+    NotFromHere,
+}
+
+/// How the login for a device ended.
+#[derive(Debug)]
+pub struct DeviceEnd {
+    /// The client's name, unverified.
+    pub client: String,
+    /// The MCP server's title.
+    pub resource_title: String,
+    /// Whether the device gets its token.
+    pub is_granted: bool,
+    /// The login whose state cookie can be dropped now, if any.
+    pub done: Option<String>,
 }
 
 /// An answer to the client through the browser.
@@ -74,14 +113,8 @@ pub struct ConsentPage {
     pub client: String,
     /// Whether an operator vouches for it (static client).
     pub is_static: bool,
-    /// Where the answer goes: scheme and host.
-    pub redirect_host: String,
-    /// The whole redirect URI.
-    pub redirect_uri: String,
-    /// A program on this machine will receive it: warn.
-    pub is_loopback: bool,
-    /// Private-use scheme.
-    pub is_private_scheme: bool,
+    /// Where the answer goes.
+    pub destination: Destination,
     /// The MCP server's title.
     pub resource_title: String,
     /// Its identifier.
@@ -94,6 +127,41 @@ pub struct ConsentPage {
     pub provider: String,
     /// What is asked of the provider, beyond identity.
     pub upstream_scopes: Vec<String>,
+}
+
+impl ConsentPage {
+    /// Whether it asks for a device instead of a client behind this browser.
+    #[must_use]
+    pub const fn is_for_device(&self) -> bool {
+        matches!(self.destination, Destination::Device { .. })
+    }
+}
+
+/// Where the answer goes if the human agrees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Through this browser to the client.
+    Redirect {
+        /// Scheme and host.
+        host: String,
+        /// The whole redirect URI.
+        uri: String,
+        /// A program on this machine will receive it: warn.
+        is_loopback: bool,
+        /// Private-use scheme.
+        is_private_scheme: bool,
+    },
+    /// To a device somewhere (RFC 8628 §5.4).
+    Device {
+        /// The code that was entered.
+        code: UserCode,
+        /// From where the device asked.
+        place: Place,
+        /// Whether this browser is on the same network.
+        is_near: bool,
+        /// How long ago it asked.
+        ago: Duration,
+    },
 }
 
 /// A page for a human who cannot be sent back (error before a redirect URI is proven; broken, foreign or used links).
@@ -121,6 +189,10 @@ pub enum RefusalPage {
     AlreadyDone,
     /// Begun in another browser (S2).
     OtherBrowser,
+    /// The login for a device failed; the device still waits (RFC 8628).
+    DeviceWaits,
+    /// Too many codes were tried from one address (RFC 8628 §5.1).
+    TooManyCodes,
     /// The login at the provider failed and there is nobody to answer.
     ProviderFailed,
     /// Ours is the fault and it may pass: the store or a key does not answer (503, or 500).

@@ -5,7 +5,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     crypto::hash::sha256,
-    domain::{ApprovedClient, AuthorizationRequest, BrowserId, ClientId, Consent, Grant, Instant, ResourceUri},
+    domain::{
+        ApprovedClient, AuthorizationRequest, BrowserId, ClientId, Consent, Device, EnteredCode, Grant, Instant,
+        ResourceUri,
+    },
 };
 
 /// A noun of the domain that the store keeps.
@@ -45,6 +48,34 @@ impl Record for AuthorizationRequest {
 
     fn id(&self) -> String {
         self.id.to_string()
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `device/{device_id}`. Approved by one swap, taken by the winning poll.
+impl Record for Device {
+    const KIND: &'static str = "device";
+    const PURPOSE: &'static str = "store/device";
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `user-code/{hmac}`. The first browser that enters the code has it for itself.
+impl Record for EnteredCode {
+    const KIND: &'static str = "user-code";
+    const PURPOSE: &'static str = "store/user-code";
+
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn expires(&self) -> Instant {

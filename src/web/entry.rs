@@ -86,6 +86,7 @@ impl Entry {
     /// Forgets what the rate limit knows of addresses that have gone quiet.
     pub(crate) fn forget_idle(&self) {
         self.0.house.turnstile.forget_idle();
+        self.0.house.codes.forget_idle();
     }
 }
 

@@ -18,6 +18,7 @@
 //! Chromium applies it to the redirects that follow and would kill `cursor://` and loopback (CON-10).
 
 mod cookie;
+mod device;
 mod entry;
 mod extract;
 mod guard;
@@ -26,6 +27,7 @@ mod listen;
 mod mcp;
 mod oauth;
 mod page;
+mod qr;
 mod reply;
 pub mod snippet;
 
@@ -59,6 +61,8 @@ pub struct Settings {
     /// Requests per minute and address on `/register`, `/authorize`, `/consent`, `/callback`, `/token`, `/revoke` and `/introspect` together
     /// (600); bursts as many; 0 for no limit.
     pub requests_per_minute: u32,
+    /// User codes per minute and address that may be tried at `/device` (10); bursts as many (RFC 8628 §5.1).
+    pub codes_per_minute: u32,
     /// Proxies whose `X-Forwarded-For` is believed for the client's address, as CIDR; empty for none.
     pub trusted_proxies: Vec<String>,
     /// How long open requests may take to end after SIGTERM (30 s).
@@ -87,6 +91,7 @@ pub(crate) struct House {
     jar: cookie::Jar,
     look: page::Look,
     turnstile: guard::Turnstile,
+    codes: guard::Turnstile,
 }
 
 impl House {
@@ -98,6 +103,7 @@ impl House {
             jar: cookie::Jar::new(&settings.public_url),
             look: page::Look::new(&settings.public_url),
             turnstile: guard::Turnstile::new(settings.requests_per_minute, &settings.trusted_proxies)?,
+            codes: guard::Turnstile::new(settings.codes_per_minute, &[])?,
         })
     }
 
@@ -120,6 +126,7 @@ fn routes(house: &Arc<House>) -> Router {
         .route("/token", post(oauth::token))
         .route("/revoke", post(oauth::revoke))
         .route("/introspect", post(oauth::introspect))
+        .route("/device_authorization", post(device::authorization))
         .layer(limited.clone())
         .route("/.well-known/oauth-protected-resource", get(oauth::protected_resource))
         .route("/.well-known/oauth-protected-resource/{*path}", get(oauth::protected_resource_at))
@@ -138,6 +145,7 @@ fn routes(house: &Arc<House>) -> Router {
         .route("/authorize", get(oauth::authorize).post(oauth::authorize))
         .route("/consent", post(oauth::consent))
         .route("/callback/{upstream}", get(oauth::callback))
+        .route("/device", get(device::ask).post(device::enter))
         .layer(limited)
         .route("/", get(oauth::landing))
         .route("/icon.svg", get(oauth::icon))
@@ -150,13 +158,15 @@ fn routes(house: &Arc<House>) -> Router {
 /// The route that an own path belongs to, for logs; `None` for what may be a Resource's. Cheap, because the road to the
 /// gate begins with it. `/` is not in it: a Resource may live there.
 fn own_route(path: &str) -> Option<&'static str> {
-    const WHOLE: [&str; 9] = [
+    const WHOLE: [&str; 11] = [
         "/token",
         "/revoke",
         "/introspect",
         "/register",
         "/authorize",
         "/consent",
+        "/device",
+        "/device_authorization",
         "/jwks",
         "/icon.svg",
         "/favicon.ico",
@@ -181,10 +191,14 @@ async fn readable_everywhere(request: Request, next: Next) -> Response {
     response
 }
 
+/// Who asks, as far as the network tells.
+fn peer(extensions: &http::Extensions) -> IpAddr {
+    extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0)
+}
+
 /// 429 for an address that asks too often.
 async fn limit(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
-    let client = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
-    match house.turnstile.pass(client) {
+    match house.turnstile.pass(peer(request.extensions())) {
         Ok(()) => next.run(request).await,
         Err(wait) => {
             let mut response = reply::fault(

@@ -113,7 +113,7 @@ pub(crate) async fn introspect(State(house): Home, request: Request) -> Response
 }
 
 /// What a client sends to an endpoint at which it authenticates; or why that cannot be read.
-async fn credentials(
+pub(super) async fn credentials(
     parts: &Parts,
     body: axum::body::Body,
 ) -> Result<(Parameters, Option<BasicCredentials>), Response> {
@@ -125,14 +125,21 @@ async fn credentials(
     Ok((parameters, basic))
 }
 
-fn written(parts: &Parts, outcome: Result<impl serde::Serialize, Error>) -> Response {
+pub(super) fn written(parts: &Parts, outcome: Result<impl serde::Serialize, Error>) -> Response {
     let written = outcome.and_then(|answer| {
         serde_json::to_vec(&answer)
             .map_err(|e| Error::new(ErrorCode::ServerError, "the answer could not be written").because(e))
     });
     match written {
         Ok(document) => reply::json(StatusCode::OK, document),
-        Err(error) => reply::error(&error, extract::tried_basic(&parts.headers)),
+        Err(error) => {
+            let mut response = reply::error(&error, extract::tried_basic(&parts.headers));
+            // RFC 6749 §5.2 knows 400 and 401 alone; polling devices rely on it (RFC 8628 §3.5).
+            if error.code == ErrorCode::AccessDenied {
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+            }
+            response
+        }
     }
 }
 
@@ -185,11 +192,11 @@ pub(crate) async fn callback(State(house): Home, Path(upstream): Path<String>, r
     asked.step(step, known)
 }
 
-const fn asked<'a>(house: &'a House, parts: &'a Parts) -> Asked<'a> {
+pub(super) const fn asked<'a>(house: &'a House, parts: &'a Parts) -> Asked<'a> {
     Asked { house, method: &parts.method, headers: &parts.headers }
 }
 
-async fn submitted(parts: &Parts, body: axum::body::Body) -> Result<Parameters, Unreadable> {
+pub(super) async fn submitted(parts: &Parts, body: axum::body::Body) -> Result<Parameters, Unreadable> {
     let body: Bytes = extract::body(&parts.headers, body, extract::FORM_LIMIT).await?;
     extract::submitted(&parts.headers, &body)
 }
@@ -197,8 +204,10 @@ async fn submitted(parts: &Parts, body: axum::body::Body) -> Result<Parameters, 
 /// The wrong method at a machine endpoint, by path for the text and with `Allow` from the router.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     let text = match request.uri().path() {
-        "/register" | "/token" | "/revoke" | "/introspect" | "/consent" => "this endpoint takes POST only",
-        "/authorize" => "this endpoint takes GET, and POST of a form",
+        "/register" | "/token" | "/revoke" | "/introspect" | "/consent" | "/device_authorization" => {
+            "this endpoint takes POST only"
+        }
+        "/authorize" | "/device" => "this endpoint takes GET, and POST of a form",
         _ => "this address takes GET only",
     };
     reply::fault(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest.as_str(), text)

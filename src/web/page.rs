@@ -11,11 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     guard,
+    qr::Qr,
     snippet::{Snippet, short_name, snippets},
 };
 use crate::{
     domain::{HttpsUrl, Resource},
-    oauth::{Answer, ConsentPage, Error, ErrorCode, Refusal, RefusalPage},
+    oauth::{
+        Answer, ConsentPage, Destination, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, UserCodePage,
+        UserCodeTrouble,
+    },
 };
 
 /// The one style sheet.
@@ -55,6 +59,27 @@ impl Look {
         let query = answer.url.split_once('?').map_or("", |(_, query)| query);
         let is_granted = !query.split('&').any(|pair| pair.starts_with("error="));
         self.show(StatusCode::OK, &Handover { frame: self.frame(None), client, url: &answer.url, is_granted })
+    }
+
+    /// The page on which the code of a device is typed or compared.
+    pub(crate) fn user_code(&self, page: &UserCodePage) -> Response {
+        let trouble = match page.trouble {
+            None => "",
+            Some(UserCodeTrouble::Unknown) => {
+                "No device shows this code now. Look for a typing mistake; a code is good for some minutes and for one \
+                 browser. If it does not help, let the device show a new one."
+            }
+            Some(UserCodeTrouble::NotFromHere) => {
+                "That did not come from this page, or your browser blocks cookies. Please send it once more."
+            }
+        };
+        let status = if page.trouble.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        self.show(status, &UserCode { frame: self.frame(None), page, trouble, qr: Qr::of(&page.address) })
+    }
+
+    /// The page after a login for a device.
+    pub(crate) fn device_end(&self, end: &DeviceEnd) -> Response {
+        self.show(StatusCode::OK, &DeviceDone { frame: self.frame(None), end })
     }
 
     /// The page for a human who cannot be sent back.
@@ -115,6 +140,22 @@ struct Consent<'a> {
     page: &'a ConsentPage,
     scopes: Vec<Permission<'a>>,
     upstream: Vec<Permission<'a>>,
+}
+
+#[derive(Template)]
+#[template(path = "user_code.html", config = "src/web/askama.toml")]
+struct UserCode<'a> {
+    frame: Frame<'a>,
+    page: &'a UserCodePage,
+    trouble: &'a str,
+    qr: Option<Qr>,
+}
+
+#[derive(Template)]
+#[template(path = "device_done.html", config = "src/web/askama.toml")]
+struct DeviceDone<'a> {
+    frame: Frame<'a>,
+    end: &'a DeviceEnd,
 }
 
 #[derive(Template)]
@@ -190,6 +231,15 @@ impl<'a> Permission<'a> {
     }
 }
 
+/// How long ago, in words for people.
+pub(crate) fn ago(time: &std::time::Duration) -> String {
+    match time.as_secs() {
+        0..=9 => "a moment ago".to_owned(),
+        seconds @ 10..=99 => format!("{seconds} seconds ago"),
+        seconds => format!("{} minutes ago", seconds.div_ceil(60)),
+    }
+}
+
 /// What a page for people in trouble says.
 struct Advice<'a> {
     title: &'static str,
@@ -244,6 +294,16 @@ impl<'a> Advice<'a> {
                  Nothing was granted.",
                 "Go back to your app and connect again, and stay in the browser that opens. Private windows and \
                  blocked cookies look like another browser.",
+            ),
+            (RefusalPage::DeviceWaits, _) => plain(
+                "The login did not come through",
+                "Nothing was granted. Your device still waits, if its code is not older than some minutes.",
+                "Enter the code once more, in this browser. If it happens every time, tell the operator of this server.",
+            ),
+            (RefusalPage::TooManyCodes, _) => plain(
+                "Too many codes",
+                "More codes were tried from your network than a person types.",
+                "Wait a minute, then enter the code that your device shows now.",
             ),
             (_, ErrorCode::AccessDenied) => plain(
                 "You have no access here",

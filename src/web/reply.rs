@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::{House, extract, guard};
-use crate::oauth::{Answer, Browser, Error, ErrorCode, Refusal, RefusalPage, Step};
+use crate::oauth::{Answer, Browser, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, Step};
 
 /// How long to wait after a 503, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -58,6 +58,8 @@ fn note(error: &Error) {
     match error.code {
         ErrorCode::ServerError => tracing::error!(error = code, description, cause, "refused"),
         ErrorCode::TemporarilyUnavailable => tracing::warn!(error = code, description, cause, "refused"),
+        // A device hears them every few seconds, as it should.
+        ErrorCode::AuthorizationPending | ErrorCode::SlowDown => tracing::debug!(error = code, description, "refused"),
         _ => tracing::info!(error = code, description, cause, "refused"),
     }
 }
@@ -82,6 +84,8 @@ impl Asked<'_> {
             Step::GoUpstream { url, state_cookie } => {
                 with_cookies(self.redirect(&url), [met(), jar.begin(&state_cookie)])
             }
+            Step::AskUserCode(page) => with_cookies(self.house.look.user_code(&page), [met()]),
+            Step::EndDevice(end) => self.end_device(&end),
             Step::Answer(answer) => self.answer(&answer),
             Step::Refuse(refusal) => self.refuse(&refusal),
         }
@@ -93,6 +97,20 @@ impl Asked<'_> {
         let response =
             if answer.is_private_scheme { self.house.look.handover(answer) } else { self.redirect(&answer.url) };
         with_cookies(response, [answer.done.as_ref().and_then(|suffix| self.house.jar.end(suffix))])
+    }
+
+    fn end_device(&self, end: &DeviceEnd) -> Response {
+        let done = end.done.as_ref().and_then(|suffix| self.house.jar.end(suffix));
+        with_cookies(self.house.look.device_end(end), [done])
+    }
+
+    /// Too many user codes from one address (RFC 8628 §5.1).
+    pub(crate) fn too_many_codes(&self, wait: std::time::Duration) -> Response {
+        let error = Error::new(ErrorCode::SlowDown, "too many codes from this address; wait, then try again");
+        let mut response = self.refuse(&Refusal { error, page: RefusalPage::TooManyCodes });
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        response
     }
 
     /// A page for people, JSON for programs (behaviour 14): never a redirect.

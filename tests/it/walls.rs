@@ -28,7 +28,7 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 23] = [
+const DOORS: [(&str, &[&str]); 24] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
     ("josekit", &["crypto/jwt.rs"]),
     ("aes_gcm", &["crypto/"]),
@@ -47,6 +47,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("axum", &["web/", "cli/dev/"]),
     ("askama", &["web/"]),
     ("clap", &["cli/"]),
+    ("qrcode", &["web/qr.rs", "cli/"]),
     ("reqwest", &["upstream/http.rs", "cli/dev/"]),
     ("hyper", &["proxy/", "web/"]),
     ("hyper_util", &["proxy/", "web/"]),

@@ -148,7 +148,7 @@ fn settings(
     let (issuer, client_id, secret) = (provider.issuer(), provider::CLIENT_ID, provider.client_secret());
     let text = format!(
         "public_url = \"{origin}\"\nlisten = \"{listen}\"\nsecret_key = \"{key}\"\n\
-         [store]\n{store}\n\
+         [store]\n{store}\n[device]\nenabled = true\n\
          [upstream.dev]\nprovider = \"oidc\"\nissuer = \"{issuer}\"\nclient_id = \"{client_id}\"\n\
          client_secret = \"{secret}\"\n\
          [[resource]]\npath = \"/mcp\"\ntitle = \"The dev server\"\ntarget = \"{target}\"\nupstream = \"dev\"\n\

@@ -149,7 +149,11 @@ impl AuthorizationServer {
     }
 
     /// RFC 6749 §5.1. A Grant for which no token can be made is not kept.
-    async fn respond(&self, grant: &Grant, refresh_token: Option<Secret<String>>) -> Result<TokenResponse, Error> {
+    pub(super) async fn respond(
+        &self,
+        grant: &Grant,
+        refresh_token: Option<Secret<String>>,
+    ) -> Result<TokenResponse, Error> {
         match self.parts.mint.mint(grant, &grant.scope) {
             Ok(minted) => Ok(TokenResponse::new(minted, grant.scope.clone(), refresh_token)),
             Err(failed) => {

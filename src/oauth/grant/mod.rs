@@ -1,6 +1,7 @@
 //! `/token`: one request, read once, one arm for each grant type (RFC 6749 §3.2).
 
 mod code;
+mod device;
 mod refresh;
 
 use std::time::Duration;
@@ -57,6 +58,8 @@ enum TokenRequest<'a> {
     Code(code::CodeRequest<'a>),
     /// RFC 6749 §6.
     Refresh(refresh::RefreshRequest<'a>),
+    /// RFC 8628 §3.4.
+    Device(device::DeviceRequest<'a>),
 }
 
 impl<'a> TokenRequest<'a> {
@@ -64,9 +67,10 @@ impl<'a> TokenRequest<'a> {
         match given.first("grant_type") {
             Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
             Some("refresh_token") => Ok(Self::Refresh(refresh::RefreshRequest::read(given)?)),
+            Some(device::GRANT_TYPE) => Ok(Self::Device(device::DeviceRequest::read(given)?)),
             _ => Err(Error::new(
                 ErrorCode::UnsupportedGrantType,
-                "grant_type must be authorization_code or refresh_token",
+                "grant_type is none of grant_types_supported in our metadata",
             )),
         }
     }
@@ -107,6 +111,7 @@ impl AuthorizationServer {
         match TokenRequest::read(given)? {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
             TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
+            TokenRequest::Device(request) => self.poll(&client, &request).await,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
 use crate::{
     crypto::hash,
     domain::{
-        Client, Grant, GrantId, GrantStage, Instant, RefreshToken, Secret,
+        Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Secret,
         grant::{RefreshChain, RetiredRefresh, SecretHash},
     },
     oauth::machine::{Refresh, RefreshAsked, RefreshQuestion},
@@ -69,7 +69,7 @@ enum Turned {
 impl AuthorizationServer {
     /// Drives the machine; the swap in `turn` decides.
     pub(super) async fn refresh(&self, client: &Client, request: &RefreshRequest<'_>) -> Result<TokenResponse, Error> {
-        if !client.may_refresh {
+        if !client.may(GrantType::RefreshToken) {
             return Err(Error::new(ErrorCode::UnauthorizedClient, "this client registered without refresh_token"));
         }
         let (id, presented) = self.refresh_named_by(request.token)?;

@@ -4,7 +4,7 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::domain::{
-    Allow, ResourceUri, Scope, UpstreamName,
+    self, Allow, Place, ResourceUri, Scope, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
 
@@ -12,15 +12,40 @@ fn look(url: &str) -> Look {
     Look::new(&HttpsUrl::parse(url, false).unwrap())
 }
 
+fn to(host: &str, uri: &str, is_loopback: bool, is_private_scheme: bool) -> Destination {
+    Destination::Redirect { host: host.into(), uri: uri.into(), is_loopback, is_private_scheme }
+}
+
+fn from_device(program: &str, is_near: bool) -> ConsentPage {
+    let destination = Destination::Device {
+        code: code(),
+        place: Place::new([203, 0, 113, 9].into(), Some(program)),
+        is_near,
+        ago: std::time::Duration::from_secs(40),
+    };
+    ConsentPage { client: "Build box".into(), destination, ..consent() }
+}
+
+fn code() -> domain::UserCode {
+    domain::UserCode::parse("BCDF-GHJK").unwrap()
+}
+
+fn user_code(given: bool, trouble: Option<UserCodeTrouble>) -> UserCodePage {
+    let address =
+        if given { "https://mcp.example.com/device?user_code=BCDF-GHJK" } else { "https://mcp.example.com/device" };
+    UserCodePage { token: "form-token".into(), given: given.then(code), trouble, address: address.into() }
+}
+
+fn end(is_granted: bool) -> DeviceEnd {
+    DeviceEnd { client: "Build box".into(), resource_title: "Team notes".into(), is_granted, done: None }
+}
+
 fn consent() -> ConsentPage {
     ConsentPage {
         sealed_request: "sealed-request".into(),
         client: "Claude".into(),
         is_static: false,
-        redirect_host: "https://claude.ai".into(),
-        redirect_uri: "https://claude.ai/api/mcp/auth_callback".into(),
-        is_loopback: false,
-        is_private_scheme: false,
+        destination: to("https://claude.ai", "https://claude.ai/api/mcp/auth_callback", false, false),
         resource_title: "Team notes".into(),
         resource: "https://mcp.example.com/notes".into(),
         scopes: Scope::parse("notes:read notes:write"),
@@ -64,17 +89,13 @@ async fn text(response: Response) -> String {
 fn all(look: &Look) -> Vec<(String, Response)> {
     let loopback = ConsentPage {
         client: "Claude Code".into(),
-        redirect_host: "http://localhost".into(),
-        redirect_uri: "http://localhost:3118/callback".into(),
-        is_loopback: true,
+        destination: to("http://localhost", "http://localhost:3118/callback", true, false),
         upstream_scopes: Vec::new(),
         ..consent()
     };
     let private = ConsentPage {
         client: "Cursor".into(),
-        redirect_host: "cursor://anysphere.cursor-mcp".into(),
-        redirect_uri: "cursor://anysphere.cursor-mcp/oauth/callback".into(),
-        is_private_scheme: true,
+        destination: to("cursor://anysphere.cursor-mcp", "cursor://anysphere.cursor-mcp/oauth/callback", false, true),
         is_static: true,
         ..consent()
     };
@@ -87,6 +108,12 @@ fn all(look: &Look) -> Vec<(String, Response)> {
             "denied".to_owned(),
             look.handover(&answer("cursor://anysphere.cursor-mcp/oauth/callback?error=access_denied")),
         ),
+        ("device-consent".to_owned(), look.consent(&from_device("python-requests/2.32", false))),
+        ("device-code".to_owned(), look.user_code(&user_code(false, None))),
+        ("device-code-given".to_owned(), look.user_code(&user_code(true, None))),
+        ("device-code-unknown".to_owned(), look.user_code(&user_code(false, Some(UserCodeTrouble::Unknown)))),
+        ("device-done".to_owned(), look.device_end(&end(true))),
+        ("device-denied".to_owned(), look.device_end(&end(false))),
         ("nothing-here".to_owned(), look.nothing_here("4f1c2a9be07d3365")),
         ("landing".to_owned(), look.landing([resource("/notes", "Team notes")].iter())),
         ("landing-many".to_owned(), look.landing([resource("/notes", "Team notes"), resource("/wiki", "Wiki")].iter())),
@@ -101,6 +128,8 @@ fn all(look: &Look) -> Vec<(String, Response)> {
         ("provider-failed", RefusalPage::ProviderFailed, ErrorCode::InvalidRequest),
         ("no-access", RefusalPage::ProviderFailed, ErrorCode::AccessDenied),
         ("unavailable", RefusalPage::Unavailable, ErrorCode::TemporarilyUnavailable),
+        ("device-waits", RefusalPage::DeviceWaits, ErrorCode::TemporarilyUnavailable),
+        ("too-many-codes", RefusalPage::TooManyCodes, ErrorCode::SlowDown),
         ("bad-request", RefusalPage::BadRequest, ErrorCode::InvalidRequest),
     ] {
         pages.push((name.to_owned(), look.refusal(StatusCode::BAD_REQUEST, &refusal(page, code), "4f1c2a9be07d3365")));
@@ -173,11 +202,29 @@ async fn con_3_the_consent_page_says_who_where_and_what() {
 
 #[tokio::test]
 async fn behaviour_17_programs_and_apps_on_the_device_are_warned_of() {
-    let loopback = ConsentPage { is_loopback: true, ..consent() };
+    let loopback = ConsentPage { destination: to("http://localhost", "http://localhost/cb", true, false), ..consent() };
     assert!(text(look("https://h").consent(&loopback)).await.contains("That is a program on this device."));
-    let private = ConsentPage { is_private_scheme: true, is_static: true, ..consent() };
+    let private = ConsentPage { destination: to("x://y", "x://y/cb", false, true), is_static: true, ..consent() };
     let html = text(look("https://h").consent(&private)).await;
     assert!(html.contains("That is an app installed on this device.") && !html.contains("Unverified"));
+}
+
+#[tokio::test]
+async fn rfc8628_5_4_a_page_for_a_device_says_whose_and_from_where_and_warns() {
+    let look = look("https://mcp.example.com");
+    let far = text(look.consent(&from_device("python-requests/2.32", false))).await;
+    for part in
+        ["BCDF-GHJK", "203.0.113.9", "python-requests/2.32", "40 seconds ago", "That is not the network you are on now"]
+    {
+        assert!(far.contains(part), "{part}\n{far}");
+    }
+    assert!(!far.contains("https://claude.ai"));
+    let near = text(look.consent(&from_device("x", true))).await;
+    assert!(!near.contains("That is not the network") && near.contains("Only go on if you started this yourself"));
+    assert_eq!(ago(&std::time::Duration::from_secs(3)), "a moment ago");
+    assert_eq!(ago(&std::time::Duration::from_secs(121)), "3 minutes ago");
+    let given = text(look.user_code(&user_code(true, None))).await;
+    assert!(given.contains("value=\"BCDF-GHJK\"") && given.contains("Only go on if you started this yourself"));
 }
 
 #[tokio::test]
@@ -185,8 +232,7 @@ async fn s29_what_strangers_choose_is_escaped() {
     let evil = "\"><script>alert(1)</script>'&";
     let page = ConsentPage {
         client: evil.into(),
-        redirect_host: evil.into(),
-        redirect_uri: evil.into(),
+        destination: to(evil, evil, false, false),
         resource_title: evil.into(),
         provider: evil.into(),
         upstream_scopes: vec![evil.into()],
@@ -199,6 +245,7 @@ async fn s29_what_strangers_choose_is_escaped() {
     handed.client = evil.into();
     for html in [
         text(look.consent(&page)).await,
+        text(look.consent(&from_device(evil, false))).await,
         text(look.refusal(StatusCode::BAD_REQUEST, &refusal(requested, ErrorCode::InvalidRequest), evil)).await,
         text(look.handover(&handed)).await,
         text(look.landing([resource("/notes", evil)].iter())).await,

@@ -311,10 +311,22 @@ fn static_clients_are_read_or_refused() {
         ("id = \"c\"\nredirect_uris = [\"http://c.example/cb\"]", "http is only accepted on localhost"),
         ("id = \"c\"\nredirect_uris = []\nauth_method = \"client_secret_post\"", "is missing for this auth_method"),
         ("id = \"c\"\nredirect_uris = []\nauth_method = \"none\"\nsecret = \"x\"", "is given, but auth_method is"),
+        (
+            "id = \"c\"\ngrants = [\"password\"]\nredirect_uris = []",
+            "client[0].grants[0]: \"password\": expected authorization",
+        ),
+        ("id = \"c\"\ngrants = [\"device_code\"]", "write [device] enabled = true"),
+        ("id = \"c\"\ngrants = [\"refresh_token\"]", "lets the client begin nothing"),
+        ("id = \"c\"\ngrants = [\"refresh_token\", \"device_code\"]\nredirect_uris = []", "take one of them out"),
         ("id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"", "expected none, client_secret_basic"),
     ] {
         assert!(mistakes(&client(text)).contains(problem), "{text}: {}", mistakes(&client(text)));
     }
+    let device = client("id = \"c\"\ngrants = [\"device_code\"]\n[device]\nenabled = true\nlife = \"5m\"");
+    let settings = load(&device, &[], &[]).unwrap();
+    assert!(settings.oauth.clients[0].client.redirect_uris.is_empty());
+    assert_eq!(settings.oauth.device.unwrap().life, std::time::Duration::from_secs(300));
+    assert!(load(&small(), &[], &[]).unwrap().oauth.device.is_none(), "off by default");
     let twice = client("id = \"c\"\nredirect_uris = []\n[[client]]\nid = \"c\"\nredirect_uris = []");
     assert!(mistakes(&twice).contains("another [[client]] has this id"));
 }

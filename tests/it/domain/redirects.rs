@@ -22,7 +22,7 @@ fn client(uris: &[&str]) -> Client {
         name: None,
         redirect_uris: uris.iter().map(|uri| redirect(uri)).collect(),
         auth_method: ClientAuthMethod::None,
-        may_refresh: false,
+        grants: std::collections::BTreeSet::new(),
         scope: None,
     }
 }

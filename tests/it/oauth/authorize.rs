@@ -2,7 +2,7 @@
 
 use vestibule::{
     domain::{ClientAuthMethod, Scope},
-    oauth::{ConsentMode, Navigation, RefusalPage, Step},
+    oauth::{ConsentMode, Destination, Navigation, RefusalPage, Step},
 };
 
 use super::house::{
@@ -27,9 +27,10 @@ async fn d2_a_page_is_shown_and_nothing_is_written() {
     assert_eq!(house.records().await, 0);
     assert!(house.idp.received().is_empty(), "nothing goes upstream before the human agreed");
     assert_eq!((page.client.as_str(), page.is_static), ("Claude", false));
-    assert_eq!((page.redirect_host.as_str(), page.redirect_uri.as_str()), ("https://claude.ai", CLAUDE));
+    let (host, uri) = ("https://claude.ai".to_owned(), CLAUDE.to_owned());
+    let to_claude = Destination::Redirect { host, uri, is_loopback: false, is_private_scheme: false };
+    assert_eq!(page.destination, to_claude);
     assert_eq!((page.resource.as_str(), page.scopes.clone()), (NOTES, Scope::parse("read")));
-    assert!(!page.is_loopback && !page.is_private_scheme);
 }
 
 #[tokio::test]
@@ -83,8 +84,8 @@ async fn rfc8252_7_3_vscode_1_any_loopback_port_is_answered() {
         ("http://localhost/callback", "http://[::1]:3118/callback"),
     ] {
         let page = asked(Human::new(&house).visit(&house, &asking(&house.client(registered), asked_for)).await);
-        assert_eq!(page.redirect_uri, asked_for);
-        assert!(page.is_loopback);
+        let Destination::Redirect { uri, is_loopback, .. } = &page.destination else { panic!("{page:?}") };
+        assert_eq!((uri.as_str(), *is_loopback), (asked_for, true));
     }
     let page = house.client("http://127.0.0.1:1/cb");
     let step = Human::new(&house).visit(&house, &asking(&page, "http://127.0.0.1:1/other")).await;

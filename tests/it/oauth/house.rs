@@ -1,7 +1,7 @@
 //! A house on a bench, and the people who come to its door.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,8 +16,8 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 use vestibule::{
     domain::{
-        Allow, Client, ClientAuthMethod, ClientId, ClientOrigin, HttpsUrl, RegisteredRedirect, Resource, ResourceUri,
-        Scope, Secret, UpstreamName,
+        Allow, Client, ClientAuthMethod, ClientId, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Resource,
+        ResourceUri, Scope, Secret, UpstreamName,
         step_up::{Hierarchy, StepUp},
         uri::LoopbackHosts,
     },
@@ -206,6 +206,7 @@ fn settings() -> Settings {
         absolute_life: Duration::from_secs(90 * 86_400),
         refresh_grace: Duration::from_secs(60),
         consent_life: Duration::from_secs(90 * 86_400),
+        device: None,
     }
 }
 
@@ -234,7 +235,7 @@ pub(super) fn static_client(id: &str, method: ClientAuthMethod, secret: Option<&
             name: None,
             redirect_uris: vec![RegisteredRedirect::parse(CLAUDE).expect("sound")],
             auth_method: method,
-            may_refresh: true,
+            grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
             scope: None,
         },
         secret: secret.map(Secret::from),

@@ -4,6 +4,7 @@ mod authorize;
 mod callback;
 mod code;
 mod consent;
+mod device;
 mod house;
 mod introspect;
 mod metadata;

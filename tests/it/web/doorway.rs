@@ -74,6 +74,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         public_url: HttpsUrl::parse(ORIGIN, false).unwrap(),
         requests_per_minute: 0,
+        codes_per_minute: 10,
         trusted_proxies: Vec::new(),
         drain: Duration::from_secs(5),
     }
@@ -182,6 +183,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         absolute_life: Duration::from_secs(90 * 86_400),
         refresh_grace: Duration::from_secs(60),
         consent_life: Duration::from_secs(90 * 86_400),
+        device: None,
     };
     let parts = Parts {
         store,

@@ -1,5 +1,6 @@
 //! The door: what goes out for what comes in, over real rooms behind it.
 
+mod device;
 mod discovery;
 mod doorway;
 mod killed;
