@@ -5,13 +5,14 @@
 //! the key of both.
 //!
 //! A stranger's request enters by the door ([`web`]), is decided upstairs ([`oauth`] for granting, [`proxy`] for
-//! spending), leans on one mint ([`token`]), one memory ([`store`]), one voice to the world ([`upstream`]), one safe
-//! ([`crypto`]), and all speak one language ([`domain`]). [`config`] turns what the operator wrote into what the rooms
-//! need; [`cli`] builds the house.
+//! spending, [`admin`] for seeing and ending), leans on one mint ([`token`]), one memory ([`store`]), one voice to the
+//! world ([`upstream`]), one safe ([`crypto`]), and all speak one language ([`domain`]). [`config`] turns what the
+//! operator wrote into what the rooms need; [`cli`] builds the house.
 //!
-//! Floors, from the ground: `domain` < `crypto` < { `upstream`, `store` } < `token` < { `oauth`, `proxy` } < `web` <
-//! `config` < `cli`. No import runs upward and none between siblings; `tests/it/walls.rs` fails when one does.
+//! Floors, from the ground: `domain` < `crypto` < { `upstream`, `store` } < `token` < { `oauth`, `proxy`, `admin` } <
+//! `web` < `config` < `cli`. No import runs upward and none between siblings; `tests/it/walls.rs` fails when one does.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod crypto;

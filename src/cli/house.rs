@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 
 use crate::{
+    admin::{self, Admin},
     config,
     crypto::{Keyring, Random},
     domain::{Clock, Resource},
@@ -73,6 +74,15 @@ impl House {
         let upstreams = Upstreams::new(settings.upstreams, http, Arc::clone(&clock));
         let proxy = Proxy::new(settings.proxy, Arc::clone(&resources), mint.clone(), Arc::clone(&clock))
             .map_err(|e| anyhow!("the proxy cannot start: {e}"))?;
+        let desk = admin::Parts {
+            store: store.clone(),
+            mint: mint.clone(),
+            upstreams: upstreams.clone(),
+            keyring: Arc::clone(&keyring),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+        };
+        let admin = Arc::new(Admin::new(settings.admin, desk));
         let parts = Parts {
             store: store.clone(),
             mint: mint.clone(),
@@ -83,7 +93,7 @@ impl House {
             resources: Arc::clone(&resources),
         };
         let oauth = AuthorizationServer::new(settings.oauth, parts);
-        let door = Door { oauth: Arc::new(oauth), proxy: Arc::new(proxy), resources };
+        let door = Door { oauth: Arc::new(oauth), proxy: Arc::new(proxy), admin, resources };
         Ok(Self { store, mint, door, web: settings.web, line })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! **Purpose.** Reads the command line, lets [`config`] read the rest, and does what was asked: `serve`
 //! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
-//! what it leans on; `secret` and `key` make and show keys; `dev` shows a whole login on one machine.
+//! what it leans on; `secret` and `key` make and show keys; `client`, `grant` and `key` manage a running server through
+//! its admin listener, never by opening its files (D7); `dev` shows a whole login on one machine.
 //!
 //! **Exit codes.** 0: done. 1: it could not be done (configuration mistakes, all of them; a failed check; a failed
 //! listener). 2: the command line was not understood.
@@ -20,6 +21,7 @@ mod dev;
 mod findings;
 pub mod house;
 mod key;
+mod manage;
 mod serve;
 mod sources;
 
@@ -57,21 +59,21 @@ enum Command {
     /// Make secrets.
     #[command(subcommand)]
     Secret(Secret),
-    /// Show keys.
+    /// See and block the clients of a running server.
     #[command(subcommand)]
-    Key(Key),
+    Client(manage::Client),
+    /// See and end the logins of a running server.
+    #[command(subcommand)]
+    Grant(manage::Grant),
+    /// Show keys; see and rotate those of a running server.
+    #[command(subcommand)]
+    Key(manage::Key),
 }
 
 #[derive(Subcommand)]
 enum Secret {
     /// Print a new `secret_key`: 32 random bytes in base64.
     New,
-}
-
-#[derive(Subcommand)]
-enum Key {
-    /// Print the key by which a backend opens the `upstream_token` inside access tokens, as a JWK.
-    Show(key::Options),
 }
 
 /// Parses the command line and runs the command.
@@ -86,7 +88,9 @@ pub fn run() -> ExitCode {
             let random: Arc<dyn Random> = Arc::new(Os);
             print(MasterKey::generate(&*random).to_text().expose()).map(|()| ExitCode::SUCCESS)
         }
-        Command::Key(Key::Show(options)) => key::show(&options).map(|()| ExitCode::SUCCESS),
+        Command::Client(command) => wait(manage::client(command)),
+        Command::Grant(command) => wait(manage::grant(command)),
+        Command::Key(command) => wait(manage::key(command)),
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);

@@ -51,6 +51,7 @@ pub use tree::Origin;
 use tree::{Node, Value};
 
 use crate::{
+    admin,
     crypto::MasterKey,
     domain::{HttpsUrl, Resource},
     oauth, proxy, store as store_room, telemetry, token, upstream as upstream_room, web,
@@ -63,8 +64,10 @@ pub struct Settings {
     pub public_url: HttpsUrl,
     /// Where the public door listens.
     pub listen: SocketAddr,
-    /// Where health answers, if anywhere.
+    /// Where health and the operator's desk answer, if anywhere.
     pub admin_listen: Option<SocketAddr>,
+    /// The operator's desk.
+    pub admin: admin::Settings,
     /// The key that seals (D11).
     pub secret_key: MasterKey,
     /// Older keys that still open.
@@ -195,7 +198,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     }
     let public_url = server::public_url(&mut top, http_is_allowed);
     let listen = top.parsed_or("listen", "0.0.0.0:8080", "\"0.0.0.0:8080\"", server::address);
-    let admin_listen = server::admin_listen(&mut top);
+    let admin = server::admin(&mut top);
     let keys = server::secret_key(&mut top);
     let store = store::read(&mut top);
     let (hosts, origins) = (server::hosts(&mut top), server::origins(&mut top));
@@ -226,10 +229,15 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     top.finish();
 
     let (public_url, tokens, asking, limits, device) = (public_url?, tokens?, asking?, limits?, device?);
+    let (admin_listen, admin_token) = admin?;
     let mut keys = keys?.into_iter();
     Some(Settings {
         listen: listen?,
-        admin_listen: admin_listen?,
+        admin_listen,
+        admin: admin::Settings {
+            token: admin_token,
+            clients: clients.iter().map(|known| known.client.id.clone()).collect(),
+        },
         secret_key: keys.next()?,
         older_keys: keys.collect(),
         store: store?,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crypto::MasterKey,
-    domain::{HttpsUrl, uri::LoopbackHosts},
+    domain::{HttpsUrl, Secret, uri::LoopbackHosts},
     oauth::{ConsentMode, DeviceSettings},
     telemetry,
     token::{Algorithm, IdentityClaim},
@@ -41,15 +41,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "expected an IP address and a port")
 }
 
-/// Where health answers; `"off"` for nowhere.
-pub(super) fn admin_listen(top: &mut Section<'_>) -> Option<Option<SocketAddr>> {
+/// Where health and the operator's desk answer, `"off"` for nowhere; and the desk's token.
+pub(super) fn admin(top: &mut Section<'_>) -> Option<(Option<SocketAddr>, Option<Secret<String>>)> {
     let mut admin = top.section("admin");
     let listen = admin.parsed_or("listen", "127.0.0.1:9090", "\"127.0.0.1:9090\", or \"off\"", |text| match text {
         "off" => Ok(None),
         _ => address(text).map(Some),
     });
+    let (path, place) = (admin.at("token"), admin.place("token"));
+    let token = admin.secret("token");
+    if token.as_ref().is_some_and(|token| token.expose().len() < 32) {
+        let problem = "is shorter than 32 bytes: it lets its holder end every login";
+        admin.desk.mistake(&path, &place, problem, "make one with `vestibule secret new`");
+    }
     admin.finish();
-    listen
+    Some((listen?, token))
 }
 
 /// The key that seals and the older ones that still open (D11).
@@ -177,7 +183,7 @@ fn algorithm(section: &mut Section<'_>) -> Option<Algorithm> {
                 section.desk.mistake(&path, &place, "is shorter than 32 bytes", "make one with `vestibule secret new`");
                 return None;
             }
-            Some(Algorithm::Hs256(crate::domain::Secret::new(shared.expose().clone().into_bytes())))
+            Some(Algorithm::Hs256(Secret::new(shared.expose().clone().into_bytes())))
         }
     }
 }

@@ -12,6 +12,13 @@ use super::{RedirectUri, RegisteredRedirect, Scope, uri::LoopbackHosts};
 pub struct ClientId(String);
 
 impl ClientId {
+    /// How a sealed id begins. Never `https://`, which would name a metadata document (CIMD-15).
+    pub const SEALED: &'static str = "vst1.";
+    /// What sealed ids are sealed for.
+    pub const PURPOSE: &'static str = "oauth/client";
+    /// The longest id that is issued or looked at: it has to fit into a URL and into a token.
+    pub const LONGEST: usize = 4096;
+
     /// Takes any text: what it means is decided by whoever looks it up.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch.
@@ -37,6 +38,21 @@ impl Instant {
         self.0 / 1000
     }
 
+    /// RFC 3339 in UTC, to the second: `2026-11-02T09:00:00Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let at =
+            i64::try_from(self.0).ok().and_then(DateTime::from_timestamp_millis).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    /// Reads RFC 3339 with any offset. What lies before 1970 is no moment of ours.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let at = DateTime::parse_from_rfc3339(text).ok()?;
+        u64::try_from(at.timestamp_millis()).ok().map(Self)
+    }
+
     /// How long after `earlier` this is; zero if it is not after.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -64,4 +80,20 @@ impl Sub<Duration> for Instant {
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Instant;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Instant;
+
+    #[test]
+    fn rfc3339_both_ways() {
+        let nine = Instant::from_secs(1_793_610_000);
+        assert_eq!(nine.to_rfc3339(), "2026-11-02T09:00:00Z");
+        assert_eq!(Instant::parse_rfc3339("2026-11-02T10:00:00+01:00"), Some(nine));
+        for bad in ["", "2026-11-02", "yesterday", "1969-01-01T00:00:00Z"] {
+            assert_eq!(Instant::parse_rfc3339(bad), None, "{bad}");
+        }
+        assert!(Instant::from_millis(u64::MAX).to_rfc3339().starts_with("+262142"));
+    }
 }

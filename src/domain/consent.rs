@@ -1,5 +1,7 @@
 //! The human's remembered yes, and the client record that it leaves behind.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BrowserId, ClientId, ClientOrigin, Instant, ResourceUri, Scope};
@@ -41,4 +43,11 @@ pub struct ApprovedClient {
     pub blocked: bool,
     /// When the record is forgotten; the sealed id still works afterwards.
     pub expires: Instant,
+}
+
+impl ApprovedClient {
+    /// How long the record is kept after the client's last use.
+    pub const LIFE: Duration = Duration::from_secs(90 * 86_400);
+    /// 2100-01-01: a block has no end of its own.
+    pub const BLOCKED: Instant = Instant::from_secs(4_102_444_800);
 }

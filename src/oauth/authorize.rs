@@ -41,6 +41,14 @@ impl AuthorizationServer {
             Ok(bound) => bound,
             Err(refusal) => return Step::Refuse(refusal),
         };
+        // DCR-9: a page, never a redirect.
+        match self.is_blocked(&client.id).await {
+            Ok(false) => {}
+            Ok(true) => return Step::Refuse(blocked_client()),
+            Err(outage) => {
+                return Step::Refuse(Refusal { error: outage.into(), page: RefusalPage::Unavailable });
+            }
+        }
         let to = ReplyTo { client: &client, redirect: &redirect, state: given.one("state").ok().flatten() };
         let (resource, scope, challenge) = match self.check(given, to) {
             Ok(terms) => terms,
@@ -347,6 +355,14 @@ pub(super) fn unknown_client() -> Refusal {
         page: RefusalPage::UnknownClient,
     }
 }
+
+/// The page is told, and the log; the app's developer hears the same words at `/token`.
+pub(super) fn blocked_client() -> Refusal {
+    Refusal { error: Error::new(ErrorCode::InvalidClient, BLOCKED), page: RefusalPage::BlockedClient }
+}
+
+/// What a client hears that the operator has shut out.
+pub(super) const BLOCKED: &str = "this client was blocked by the operator";
 
 pub(super) fn not_ours() -> Error {
     Error::new(ErrorCode::InvalidTarget, "resource is missing or names no server behind this one")

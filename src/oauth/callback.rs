@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     AuthorizationServer, Browser, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
-    authorize::{ReplyTo, STATE_PURPOSE, cookie_suffix, gone, unknown_client},
+    authorize::{ReplyTo, STATE_PURPOSE, blocked_client, cookie_suffix, gone},
     consent::Standing,
     parameters::Given,
     policy,
@@ -187,7 +187,7 @@ impl AuthorizationServer {
             .ok_or_else(|| Error::new(ErrorCode::ServerError, "the resource is no longer configured"))?;
         policy::admit(resource, &identity)?;
         if self.note_client(&request.client).await.map_err(Error::from)? == Standing::Blocked {
-            return Err(Ended::Refused(unknown_client()));
+            return Err(Ended::Refused(blocked_client()));
         }
         Ok((tokens, identity))
     }

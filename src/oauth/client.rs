@@ -16,11 +16,6 @@ use crate::{
     store::{self, Unavailable},
 };
 
-/// How a sealed id begins. Never `https://`, which would name a metadata document (CIMD-15).
-const PREFIX: &str = "vst1.";
-/// The longest id that is issued or looked at: it has to fit into a URL and into a token.
-pub(super) const LONGEST_ID: usize = 4096;
-const ID_PURPOSE: &str = "oauth/client";
 const SECRET_PURPOSE: &str = "oauth/client-secret";
 
 /// A registration as it travels inside a `client_id`: short names, since it is in every URL.
@@ -82,12 +77,12 @@ impl AuthorizationServer {
         let plain = serde_json::to_vec(&sealed).unwrap_or_default();
         let keyring = &self.parts.keyring;
         let bytes = if auth_method.is_confidential() {
-            keyring.seal(ID_PURPOSE, b"", &plain, &*self.parts.random)
+            keyring.seal(ClientId::PURPOSE, b"", &plain, &*self.parts.random)
         } else {
-            keyring.seal_synthetic(ID_PURPOSE, b"", &plain)
+            keyring.seal_synthetic(ClientId::PURPOSE, b"", &plain)
         };
-        let mut id = String::with_capacity(PREFIX.len() + bytes.len().div_ceil(3) * 4);
-        id.push_str(PREFIX);
+        let mut id = String::with_capacity(ClientId::SEALED.len() + bytes.len().div_ceil(3) * 4);
+        id.push_str(ClientId::SEALED);
         URL_SAFE_NO_PAD.encode_string(bytes, &mut id);
         ClientId::new(id)
     }
@@ -99,15 +94,15 @@ impl AuthorizationServer {
 
     /// Static clients first, since the operator may have named one as he liked; then sealed registrations.
     pub(super) fn find_client(&self, id: &str) -> Option<Client> {
-        if id.len() > LONGEST_ID {
+        if id.len() > ClientId::LONGEST {
             return None;
         }
         let id = ClientId::new(id);
         if let Some(known) = self.statics.get(&id) {
             return Some(known.client.clone());
         }
-        let bytes = URL_SAFE_NO_PAD.decode(id.as_str().strip_prefix(PREFIX)?).ok()?;
-        let plain = self.parts.keyring.open(ID_PURPOSE, b"", &bytes).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(id.as_str().strip_prefix(ClientId::SEALED)?).ok()?;
+        let plain = self.parts.keyring.open(ClientId::PURPOSE, b"", &bytes).ok()?;
         let sealed: Sealed = serde_json::from_slice(&plain).ok()?;
         Some(Client {
             id,
@@ -128,7 +123,7 @@ impl AuthorizationServer {
     ) -> Result<Client, Error> {
         let client = self.authenticate_by_keys(given, basic)?;
         if self.is_blocked(&client.id).await? {
-            return Err(Error::new(ErrorCode::InvalidClient, "this client was blocked by the operator"));
+            return Err(Error::new(ErrorCode::InvalidClient, super::authorize::BLOCKED));
         }
         Ok(client)
     }

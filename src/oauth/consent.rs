@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     AuthorizationServer, Browser, ConsentMode, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
-    authorize::{REQUEST_PURPOSE, unknown_client},
+    authorize::{REQUEST_PURPOSE, blocked_client, unknown_client},
     parameters::Given,
 };
 use crate::{
@@ -15,8 +15,6 @@ use crate::{
 const BROWSER_PURPOSE: &str = "oauth/browser";
 /// A client record is renewed at most this often (architecture §4).
 const A_DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
-/// How long the record of an approved client is kept after its last use.
-const CLIENT_LIFE: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
 
 enum Decision {
     Approve,
@@ -104,7 +102,7 @@ impl AuthorizationServer {
     /// CON-2, CON-8: what the human agreed to, and with whom. Nothing was written before.
     async fn approve(&self, request: &AuthorizationRequest) -> Result<Option<Refusal>, Error> {
         if self.note_client(&request.client).await? == Standing::Blocked {
-            return Ok(Some(unknown_client()));
+            return Ok(Some(blocked_client()));
         }
         if let Reply::Device(device) = &request.reply
             && let Some(refusal) = self.device_is_over(*device).await?
@@ -167,6 +165,6 @@ fn seen(client: &Client, known: Option<ApprovedClient>, now: Instant) -> Approve
         first_seen: known.map_or(now, |known| known.first_seen),
         last_seen: now,
         blocked: false,
-        expires: now + CLIENT_LIFE,
+        expires: now + ApprovedClient::LIFE,
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorizationServer, Error, ErrorCode, client::LONGEST_ID, metadata::all_scopes};
-use crate::domain::{ClientAuthMethod, ClientName, GrantType, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS};
+use super::{AuthorizationServer, Error, ErrorCode, metadata::all_scopes};
+use crate::domain::{
+    ClientAuthMethod, ClientId, ClientName, GrantType, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS,
+};
 
 /// The longest body that is read.
 const LONGEST_BODY: usize = 16 * 1024;
@@ -69,7 +71,7 @@ impl AuthorizationServer {
         let method = auth_method(asked.token_endpoint_auth_method.as_deref())?;
         let name = asked.client_name.as_deref().map(ClientName::tamed).filter(|name| !name.as_str().is_empty());
         let id = self.seal_client(&redirects, name.clone(), method, &grants);
-        if id.as_str().len() > LONGEST_ID {
+        if id.as_str().len() > ClientId::LONGEST {
             return Err(redirect("the redirect URIs are too long altogether"));
         }
         let secret = method.is_confidential().then(|| self.client_secret(&id));

@@ -8,11 +8,8 @@ use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, Parameters,
 use crate::{
     crypto::hash,
     domain::{Client, Grant, GrantId, GrantStage, RefreshToken},
-    store::{Change, Store, Unavailable},
+    store::{Change, Unavailable},
 };
-
-/// How many Grants are looked through before a token is given back at the provider, and how many at a time.
-const LOOKED_THROUGH: (usize, usize) = (10_000, 500);
 
 impl AuthorizationServer {
     /// `/revoke`: form or JSON, already flattened to parameters. The client authenticates as at `/token`.
@@ -34,7 +31,7 @@ impl AuthorizationServer {
         let Some(id) = self.grant_named_by(token).await? else { return Ok(()) };
         if let Some(grant) = self.remove_grant(id, &client).await? {
             tracing::info!(grant = %id, client = client.title(), subject = %grant.identity.subject, "revoked");
-            self.give_back(grant);
+            self.parts.mint.give_back(vec![grant], &self.parts.upstreams);
         }
         Ok(())
     }
@@ -57,39 +54,4 @@ impl AuthorizationServer {
         };
         self.parts.store.update(&id.to_string(), decide).await
     }
-
-    /// Best effort, after the answer. Many providers take one token back as the end of everything that this person has
-    /// with our app there, so it is given back only with the person's last Grant: revoking one client must not log out
-    /// the others.
-    fn give_back(&self, grant: Grant) {
-        let Some(upstream) = self.parts.upstreams.get(&grant.upstream).cloned() else { return };
-        let store = self.parts.store.clone();
-        tokio::spawn(async move {
-            match is_last(&store, &grant).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => return tracing::warn!(grant = %grant.id, %error, "not given back at the provider"),
-            }
-            if let Err(error) = upstream.revoke(&grant.tokens).await {
-                tracing::warn!(grant = %grant.id, upstream = %grant.upstream, %error, "not given back at the provider");
-            }
-        });
-    }
-}
-
-/// Whether the person has no other Grant. Among too many to look through, there might be one.
-async fn is_last(store: &Store, gone: &Grant) -> Result<bool, Unavailable> {
-    let (most, page) = LOOKED_THROUGH;
-    let mut after: Option<String> = None;
-    for _ in 0..most / page {
-        let grants: Vec<(String, Grant)> = store.list(after.as_deref(), page).await?;
-        if grants.iter().any(|(_, grant)| grant.identity.subject == gone.identity.subject) {
-            return Ok(false);
-        }
-        if grants.len() < page {
-            return Ok(true);
-        }
-        after = grants.into_iter().next_back().map(|(id, _)| id);
-    }
-    Ok(false)
 }

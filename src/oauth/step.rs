@@ -178,6 +178,8 @@ pub struct Refusal {
 pub enum RefusalPage {
     /// `client_id` unknown or unreadable: reset steps per client (behaviour 14).
     UnknownClient,
+    /// The operator has shut the client out (DCR-9).
+    BlockedClient,
     /// `redirect_uri` is not the client's; both are named (n8n-2).
     BadRedirect {
         /// What was asked for.

@@ -25,6 +25,7 @@
 //! **Nevers.** No HTTP, no challenge, no decision about who gets a Grant. A token, or why exactly it was refused, is
 //! never logged. Only this room makes a [`Caller`].
 
+mod give_back;
 mod inspect;
 mod keys;
 mod mint;

@@ -9,7 +9,7 @@
 //! machine endpoints, a redirect where a redirect URI is proven, a page where only a human can be told. Pages carry no
 //! script and one style sheet, named by its hash in their policy; they tell a person what to do next in *their* client.
 //!
-//! **Neighbours.** Asks [`oauth`](crate::oauth) and [`proxy`], speaks [`domain`](crate::domain).
+//! **Neighbours.** Asks [`oauth`](crate::oauth), [`proxy`] and, for the operator, [`admin`](crate::admin); speaks [`domain`](crate::domain).
 //! [`cli`](crate::cli) builds the [`Door`] and calls [`serve`].
 //!
 //! **Nevers.** No store, no crypto, no upstream: what is true is asked upstairs. No URL, issuer or audience from a
@@ -17,6 +17,7 @@
 //! no provider's words at all (S29). Queries are never logged: they hold codes. No `form-action` in the pages' policy:
 //! Chromium applies it to the redirects that follow and would kill `cursor://` and loopback (CON-10).
 
+mod admin;
 mod cookie;
 mod device;
 mod entry;
@@ -48,6 +49,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::watch;
 
 use crate::{
+    admin::Admin,
     domain::{HttpsUrl, Resource},
     oauth::AuthorizationServer,
     proxy::{self, Peer, Proxy},
@@ -75,6 +77,8 @@ pub struct Door {
     pub oauth: Arc<AuthorizationServer>,
     /// Spending.
     pub proxy: Arc<Proxy<axum::body::Body>>,
+    /// The operator's desk, on the admin listener.
+    pub admin: Arc<Admin>,
     /// The protected MCP servers, for pages.
     pub resources: Arc<[Arc<Resource>]>,
 }
@@ -221,7 +225,7 @@ async fn into_plain(response: Response) -> http::Response<proxy::Body> {
     http::Response::from_parts(head, proxy::Body::whole(whole))
 }
 
-/// Serves the public door on `public` and health on `admin` until `stop` resolves, then drains.
+/// Serves the public door on `public`, health and the operator's desk on `admin`, until `stop` resolves, then drains.
 ///
 /// # Errors
 /// When `trusted_proxies` cannot be read, or a listener fails.
@@ -233,6 +237,7 @@ pub async fn serve(
     ready: Readiness,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let desk = admin::Desk::new(Arc::clone(&door.admin));
     let entry = Entry::new(&settings, door).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     let health = health::Health::new(ready);
     let (leave, leaving) = watch::channel(false);
@@ -254,8 +259,16 @@ pub async fn serve(
         tokio::spawn(listen::serve(
             listener,
             move |request, _| {
-                let health = probed.clone();
-                async move { into_plain(health.answer(request.method(), request.uri().path()).await).await }
+                let (health, desk) = (probed.clone(), desk.clone());
+                async move {
+                    let path = request.uri().path();
+                    let answer = if admin::Desk::has(path) {
+                        desk.answer(request.map(Body::new)).await
+                    } else {
+                        health.answer(request.method(), path).await
+                    };
+                    into_plain(answer).await
+                }
             },
             closing,
             Duration::from_secs(1),

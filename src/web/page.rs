@@ -271,6 +271,11 @@ impl<'a> Advice<'a> {
                 address: None,
                 with_reset: true,
             },
+            (RefusalPage::BlockedClient, _) => plain(
+                "This app is not let in",
+                "The operator of this server has blocked it. Nothing was granted.",
+                "Connect with another app, or ask the operator of this server why this one is blocked.",
+            ),
             (RefusalPage::BadRedirect { requested }, _) => Advice {
                 title: "The answer would go to the wrong address",
                 what: "Your app asked for the answer at an address that it did not register. Nothing was sent there.",

@@ -4,6 +4,7 @@ mod check;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
+mod manage;
 mod serve;
 
 use std::{

@@ -375,6 +375,23 @@ fn asm_13_a_rotation_leaves_time_for_the_next_key_to_become_known() {
 }
 
 #[test]
+fn an_admin_token_is_long_masked_and_may_come_from_a_file() {
+    let with = |line: &str| load(&format!("{}[admin]\n{line}\n", small()), &[], &[]);
+    assert!(with("").unwrap().admin.token.is_none());
+    let told = with("token = \"too-short-to-be-one\"").err().unwrap();
+    assert!(
+        told.contains("admin.token") && told.contains("32 bytes") && told.contains("vestibule secret new"),
+        "{told}"
+    );
+    assert!(!told.contains("too-short-to-be-one"), "{told}");
+    let variable = [("VESTIBULE__ADMIN__TOKEN", "0123456789-0123456789-0123456789")];
+    let settings = load(&small(), &variable, &[]).unwrap();
+    assert_eq!(super::resolved(&settings, "admin.token"), "*** # environment VESTIBULE__ADMIN__TOKEN");
+    let missing = load(&small(), &[("VESTIBULE__ADMIN__TOKEN_FILE", "/nowhere")], &[]).err().unwrap();
+    assert!(missing.contains("/nowhere"), "{missing}");
+}
+
+#[test]
 fn what_only_an_upstream_can_know_is_told_at_its_place() {
     let auth0 = but("provider = \"github\"", "provider = \"auth0\"");
     let told = mistakes(&auth0);

@@ -134,12 +134,14 @@ async fn dcr_9_a_blocked_client_gets_nothing_anywhere() {
     let list = house.store.list::<ApprovedClient>(None, 10).await.unwrap();
     let [(_, record)] = <[_; 1]>::try_from(list).unwrap();
     assert_eq!((record.name.as_deref(), record.first_seen), (Some("Claude"), house.clock.now()));
-    house.store.put(&ApprovedClient { blocked: true, ..record }).await.unwrap();
-    assert_eq!(failed(house.redeem(&client, &remembered["code"]).await), "invalid_client");
+    // Whoever is at the consent page, or at the provider, when the block comes:
     let newcomer = Human::new(&house);
     let page = asked(newcomer.visit(&house, &asking(&client, CLAUDE)).await);
-    assert_eq!(refused(newcomer.decide(&house, &page, "approve").await).0, RefusalPage::UnknownClient);
-    // The remembered yes leads past the page, but not past the callback.
     let callback = human.log_in_at(&house.idp, human.visit(&house, &asking(&client, CLAUDE)).await).await;
-    assert_eq!(refused(human.come_back(&house, &callback).await).0, RefusalPage::UnknownClient);
+    house.store.put(&ApprovedClient { blocked: true, ..record }).await.unwrap();
+    assert_eq!(failed(house.redeem(&client, &remembered["code"]).await), "invalid_client");
+    assert_eq!(refused(newcomer.decide(&house, &page, "approve").await).0, RefusalPage::BlockedClient);
+    assert_eq!(refused(human.come_back(&house, &callback).await).0, RefusalPage::BlockedClient);
+    // And whoever comes after it, also with a remembered yes.
+    assert_eq!(refused(human.visit(&house, &asking(&client, CLAUDE)).await).0, RefusalPage::BlockedClient);
 }

@@ -2,7 +2,7 @@
 
 mod backend;
 mod keys;
-mod kit;
+pub(crate) mod kit;
 mod mint;
 mod rotate;
 mod verify;

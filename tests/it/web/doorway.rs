@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use vestibule::{
+    admin::{self, Admin},
     domain::{
         Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, UpstreamName,
         step_up::{Hierarchy, StepUp},
@@ -185,6 +186,14 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         consent_life: Duration::from_secs(90 * 86_400),
         device: None,
     };
+    let desk = admin::Parts {
+        store: store.clone(),
+        mint: mint.clone(),
+        upstreams: upstreams.clone(),
+        keyring: keyring(),
+        clock: clock.clone(),
+        random: random(),
+    };
     let parts = Parts {
         store,
         mint,
@@ -195,7 +204,8 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         resources: Arc::clone(&resources),
     };
     let oauth = Arc::new(AuthorizationServer::new(granting, parts));
-    (Door { oauth, proxy: Arc::new(proxy), resources }, mcp, provider)
+    let admin = Arc::new(Admin::new(admin::Settings::default(), desk));
+    (Door { oauth, proxy: Arc::new(proxy), admin, resources }, mcp, provider)
 }
 
 /// A request as a client of the public origin makes it.

@@ -1,5 +1,6 @@
 //! The door: what goes out for what comes in, over real rooms behind it.
 
+mod admin;
 mod device;
 mod discovery;
 mod doorway;

@@ -113,6 +113,11 @@ impl Town {
         panic!("never ready: {}", std::fs::read_to_string(&spawned.log).unwrap_or_default())
     }
 
+    /// The configuration of one binary.
+    pub(crate) fn file(&self, at: usize) -> std::path::PathBuf {
+        self.spawned[at].folder.path().join("vestibule.toml")
+    }
+
     /// A rolling restart of one binary: SIGTERM, drain, start anew on the same address.
     pub(crate) async fn restart(&mut self, at: usize) {
         self.spawned[at].terminate().await;
