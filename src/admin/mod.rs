@@ -2,7 +2,8 @@
 //!
 //! **Purpose.** A running server is managed through its admin listener, never by opening its files (D7): sled belongs to
 //! one process, and only that process can trip the flags by which a revocation counts at the very next call (D14).
-//! This room decides: who may ask (`operator`), what a list shows (`clients`, `grants`, `keys`), what ends.
+//! This room decides: who may ask (`operator`), what a list shows (`clients`, `grants`, `keys`), what ends, and when an older
+//! master key has served its time (`masters`).
 //!
 //! **Small steps.** A store may hold a million Grants. A list is read page by page, and a bulk revocation looks at a
 //! bounded number of Grants per request and says where the next one goes on. So nothing is ever held in memory as a
@@ -24,6 +25,7 @@
 mod clients;
 mod grants;
 mod keys;
+mod masters;
 mod operator;
 
 use std::{borrow::Cow, sync::Arc};
@@ -31,6 +33,7 @@ use std::{borrow::Cow, sync::Arc};
 pub use clients::{Blocked, ClientView};
 pub use grants::{GrantView, Page, Revoked, Which};
 pub use keys::{KeyView, Rotated};
+pub use masters::MasterView;
 pub use operator::{Asked, Operator, sign};
 
 use crate::{

@@ -86,7 +86,36 @@ impl Keyring {
     /// Short public name of the current master key, for the start-up line.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{:08x}", u32::from_be_bytes(self.current.id))
+        name(self.current.id)
+    }
+
+    /// Short public names of all master keys, the current one first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.rings().map(|ring| name(ring.id)).collect()
+    }
+
+    /// The short name of the master key that a sealed value says it lies under; nothing of it is proven.
+    #[must_use]
+    pub fn id_of(&self, sealed: &[u8]) -> Option<String> {
+        seal::head(sealed).ok().map(|head| name(head.key_id))
+    }
+
+    /// Seals under the current key what [`seal`](Self::seal) made under an older one, without showing it.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn reseal(&self, purpose: &str, aad: &[u8], sealed: &[u8], random: &dyn Random) -> Result<Vec<u8>, Broken> {
+        let Head { version: Version::Random, key_id } = seal::head(sealed)? else { return Err(Broken) };
+        // Derived each time: the table of subkeys is for the purposes that the house knows by name.
+        let keys = |ring: &Ring| Subkeys::derive(&ring.root, purpose);
+        let opened = self.rings().filter(|ring| ring.id == key_id).find_map(|ring| {
+            let plain = seal::open(&keys(ring).random, aad, sealed).ok()?;
+            Some(Zeroizing::new(plain))
+        });
+        let head = Head { version: Version::Random, key_id: self.current.id };
+        let plain = opened.ok_or(Broken)?;
+        Ok(seal::seal(&keys(&self.current).random, &head, random.bytes(), aad, &plain))
     }
 
     /// Seals with a random nonce under the subkey of `purpose` (a short constant such as `"store/grant"`). `aad` binds
@@ -165,6 +194,10 @@ impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Keyring({}, {} older)", self.id(), self.older.len())
     }
+}
+
+fn name(id: [u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(id))
 }
 
 /// How many purposes are kept. The house has about twenty; one beyond the table is only derived each time.

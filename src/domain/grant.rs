@@ -112,6 +112,9 @@ pub struct RefreshChain {
     /// that one was used meanwhile (behaviour 23).
     #[serde(default)]
     pub retired: Vec<RetiredRefresh>,
+    /// Short name of the master key that made the current token's MAC; `None` in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A refresh token that was rotated away.

@@ -56,6 +56,22 @@ pub(super) fn open<R: Record>(value: &[u8], key: &Key, keyring: &Keyring) -> Res
     serde_json::from_slice(&plain).map_err(|_| Unreadable::Content)
 }
 
+/// The same record under the current master key, its end and its place as they were; `None` if it does not open.
+pub(super) fn resealed(value: &[u8], key: &Key, keyring: &Keyring, random: &dyn Random) -> Option<Bytes> {
+    let (header, sealed) = value.split_at_checked(HEADER)?;
+    let (kind, _) = key.as_str().split_once('/')?;
+    // As every record has it.
+    let purpose = format!("store/{kind}");
+    let sealed = keyring.reseal(&purpose, &associated(header, key), sealed, random).ok()?;
+    Some([header, &sealed].concat().into())
+}
+
+/// What is sealed in it; `None` if it is no envelope of ours.
+pub(super) fn sealed(value: &[u8]) -> Option<&[u8]> {
+    let (header, sealed) = value.split_at_checked(HEADER)?;
+    (header.first() == Some(&VERSION)).then_some(sealed)
+}
+
 /// When the value may be swept; `None` if it is no envelope of ours. Not authenticated: good for leaving a record
 /// out, never for letting it in.
 pub(super) fn expiry(value: &[u8]) -> Option<Instant> {

@@ -36,6 +36,7 @@ mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod replicas;
+mod seals;
 mod settings;
 pub mod sled;
 pub mod sweep;
@@ -48,6 +49,7 @@ pub use liveness::Liveness;
 use liveness::Watchers;
 pub use open::open;
 pub use record::{Record, client_id, consent_id};
+pub use seals::{Resealed, Seal};
 pub use settings::{Fsync, OpenError, PostgresSettings, RedisSettings, Settings, SledSettings, Tls};
 
 use crate::{

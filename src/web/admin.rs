@@ -11,6 +11,8 @@
 //! | `POST /api/v1/grants/revoke` `{"client","subject","before","all","dry_run","after"}` | one step of a bulk revocation |
 //! | `GET /api/v1/keys` | signing keys |
 //! | `POST /api/v1/keys/rotate` `{"now"}` | change them |
+//! | `GET /api/v1/master-keys` | master keys, and what rests on each |
+//! | `POST /api/v1/master-keys/reseal` | move all records to the current one |
 
 use std::sync::Arc;
 
@@ -174,6 +176,8 @@ impl Desk {
                 let how = if in_body::<Rotate>(body)?.now { Rotation::Compromised } else { Rotation::Regular };
                 written(&admin.rotate(who, how).await?)
             }
+            ("GET", ["master-keys"]) => written(&serde_json::json!({ "keys": admin.master_keys().await? })),
+            ("POST", ["master-keys", "reseal"]) => written(&admin.reseal(who).await?),
             _ => Err(Failed::NotFound("the desk has no such address")),
         }
     }

@@ -104,6 +104,14 @@ pub(super) enum Key {
         #[command(flatten)]
         server: ServerOption,
     },
+    /// The master keys (`secret_key`), what rests on each, and whether an older one may be dropped.
+    Master {
+        #[command(flatten)]
+        server: ServerOption,
+        /// First seal all records under the current one.
+        #[arg(long)]
+        reseal: bool,
+    },
     /// Let the next signing key sign from now on. What the current one signed stays good.
     Rotate {
         #[command(flatten)]
@@ -221,6 +229,18 @@ pub(super) async fn key(command: Key) -> anyhow::Result<ExitCode> {
             let answer = Desk::of(&server)?.get("/api/v1/keys").await?;
             show_list(&server, "keys", &answer, &KEYS)?;
         }
+        Key::Master { server, reseal } => {
+            let desk = Desk::of(&server)?;
+            let done = if reseal { desk.post("/api/v1/master-keys/reseal", &json!({})).await? } else { Value::Null };
+            let mut answer = desk.get("/api/v1/master-keys").await?;
+            if reseal && !server.json {
+                print(&format!("{} records resealed", text(&done, "resealed")))?;
+            }
+            if reseal {
+                answer["reseal"] = done;
+            }
+            show_list(&server, "keys", &answer, &MASTERS)?;
+        }
         Key::Rotate { server, now, yes } => {
             let desk = Desk::of(&server)?;
             if now && !yes {
@@ -257,6 +277,19 @@ const KEYS: [Column; 5] = [
     ("STAGE", |row| text(row, "stage")),
     ("SINCE", |row| text(row, "since")),
     ("UNTIL", |row| text(row, "until")),
+];
+
+const MASTERS: [Column; 7] = [
+    ("KEY", |row| text(row, "key")),
+    ("ROLE", |row| text(row, "role")),
+    ("RECORDS", |row| text(row, "records")),
+    ("CLIENTS", |row| text(row, "clients")),
+    ("LOGINS", |row| text(row, "logins")),
+    ("MAY BE DROPPED", |row| match row["after"].as_str() {
+        Some(after) => format!("after {after}"),
+        None => text(row, "may_be_dropped"),
+    }),
+    ("BECAUSE", |row| text(row, "because")),
 ];
 
 /// Page after page, until there are enough.

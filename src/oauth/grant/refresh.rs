@@ -193,6 +193,7 @@ impl AuthorizationServer {
             chain.retired.push(RetiredRefresh { hash: chain.current, successor: text.clone(), retired: now });
         }
         (chain.generation, chain.current) = (generation, current);
+        chain.key = Some(self.parts.keyring.id());
         grant.expires = expires;
         (now < expires).then_some((grant, text))
     }
@@ -200,7 +201,8 @@ impl AuthorizationServer {
     /// The first of a chain, at the redemption of the code.
     pub(super) fn first_refresh(&self, id: GrantId) -> (RefreshChain, Secret<String>) {
         let (current, text) = self.refresh_token(id, 0);
-        (RefreshChain { generation: 0, current, retired: Vec::new() }, text)
+        let key = Some(self.parts.keyring.id());
+        (RefreshChain { generation: 0, current, retired: Vec::new(), key }, text)
     }
 
     fn refresh_token(&self, id: GrantId, generation: u32) -> (SecretHash, Secret<String>) {

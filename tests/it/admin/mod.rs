@@ -1,9 +1,12 @@
 //! The desk over a store full of Grants: page by page, in batches, and against everything else that happens.
 
+mod masters;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use vestibule::{
     admin::{Admin, Operator, Parts, Settings, Which},
+    crypto::Keyring,
     domain::{Clock as _, Grant, GrantId, Instant},
     store::{Change, Store, memory::Memory, sled::Sled},
     token::{Algorithm, Mint},
@@ -23,13 +26,16 @@ struct Desk {
 
 impl Desk {
     async fn over(backend: Arc<dyn vestibule::store::Backend>) -> Self {
+        Self::with(backend, keyring()).await
+    }
+
+    async fn with(backend: Arc<dyn vestibule::store::Backend>, keyring: Arc<Keyring>) -> Self {
         let clock = ManualClock::new();
-        let store = Store::new(backend, keyring(), clock.clone(), random());
+        let store = Store::new(backend, keyring.clone(), clock.clone(), random());
         let settings = kit::settings(Algorithm::Es256);
-        let mint = Mint::open(settings, store.clone(), keyring(), clock.clone(), random()).await.unwrap();
+        let mint = Mint::open(settings, store.clone(), keyring.clone(), clock.clone(), random()).await.unwrap();
         let upstreams = Upstreams::new(Vec::new(), Http::new(&Default::default()).unwrap(), clock.clone());
-        let parts =
-            Parts { store: store.clone(), mint, upstreams, keyring: keyring(), clock: clock.clone(), random: random() };
+        let parts = Parts { store: store.clone(), mint, upstreams, keyring, clock: clock.clone(), random: random() };
         Self { admin: Arc::new(Admin::new(Settings::default(), parts)), store, clock }
     }
 

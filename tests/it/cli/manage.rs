@@ -103,6 +103,40 @@ async fn asm_13_keys_of_a_running_server_rotate_and_a_restart_keeps_them() {
     assert_eq!(refreshed(&town, &login).await, 200, "nobody has to log in again");
 }
 
+#[tokio::test]
+async fn d11_a_master_key_is_replaced_and_it_is_said_what_the_older_one_is_still_needed_for() {
+    let mut town = Town::around(1, "", SLED).await;
+    let login = town.login().await;
+    let set = |town: &Town, keys: &str| {
+        let text = std::fs::read_to_string(town.file(0)).unwrap();
+        let line =
+            |line: &str| if line.starts_with("secret_key") { format!("secret_key = {keys}") } else { line.to_owned() };
+        std::fs::write(town.file(0), text.lines().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    };
+    let (old, new) = (town.secret_key.clone(), crate::config::KEY);
+    set(&town, &format!("[\"{new}\", \"{old}\"]"));
+    town.restart(0).await;
+    assert!(works(&town, &login).await, "nothing is lost");
+    let keys = manage(&town, &["key", "master"]).await;
+    let older = &keys["keys"][1];
+    assert_eq!((&older["role"], &older["may_be_dropped"]), (&"older".into(), &"no".into()));
+    assert_eq!((&older["clients"], &older["logins"]), (&1.into(), &1.into()), "{older}");
+    assert!(older["records"].as_u64().unwrap() > 1);
+    let resealed = manage(&town, &["key", "master", "--reseal"]).await;
+    assert_eq!(resealed["keys"][1]["records"], 0);
+    assert!(resealed["reseal"]["resealed"].as_u64().unwrap() > 1);
+    assert_eq!(refreshed(&town, &login).await, 200);
+    let people = stdout(&command(&town, 0, &["key", "master"]).await);
+    assert!(people.contains("MAY BE DROPPED") && people.contains("register again"), "{people}");
+
+    // What dropping it all the same does: the sealed client id cannot be read, so the client has to register again.
+    set(&town, &format!("\"{new}\""));
+    town.restart(0).await;
+    assert_eq!(refreshed(&town, &login).await, 401);
+    let again = town.login().await;
+    assert!(works(&town, &again).await && again.client.id != login.client.id);
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn d14_what_is_ended_at_one_process_ends_at_the_other_within_seconds() {

@@ -5,7 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod mcp;
 pub(crate) mod provider;
-mod rooms;
+pub(crate) mod rooms;
 pub(crate) mod town;
 
 pub(crate) use clock::ManualClock;
