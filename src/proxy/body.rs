@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::BoxError;
+use crate::token::{Caller, Mint};
 
 /// A chunk of this size is worth a write of its own; what is held back never grows beyond the sum of two.
 const WORTH_A_WRITE: usize = 16 * 1024;
@@ -48,15 +50,20 @@ impl Body {
         Self(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// The target's stream. It fails when nothing came for `idle`, and ends quietly at `until`.
-    pub(super) fn stream(mut stream: Stream, idle: Duration, until: Option<Instant>) -> Self {
+    /// The target's stream. It fails when nothing came for `idle`, and ends quietly where `end` says so.
+    pub(super) fn stream(mut stream: Stream, idle: Duration, end: Option<End>) -> Self {
         stream.idle = idle;
-        stream.timers = until.map(|until| {
-            let until = Some(Box::pin(tokio::time::sleep_until(until)));
-            Box::new(Timers { idle: None, seen: None, until })
-        });
+        stream.end = end;
         Self(Kind::Stream(stream))
     }
+}
+
+/// What ends a stream of events that neither side ends.
+pub(super) struct End {
+    /// Together with the Grant of this Caller.
+    pub(super) with: (Mint, Arc<Caller>),
+    /// And at this time.
+    pub(super) at: Option<Instant>,
 }
 
 /// A connection that has to be driven for a body to come in.
@@ -82,6 +89,7 @@ pub(super) struct Stream {
     next: Option<Next>,
     has_yielded: bool,
     idle: Duration,
+    end: Option<End>,
     timers: Option<Box<Timers>>,
 }
 
@@ -93,10 +101,35 @@ enum Next {
 
 /// Made when a stream first waits, so that an answer that is there at once pays for no timer.
 struct Timers {
-    idle: Option<Pin<Box<Sleep>>>,
+    idle: Pin<Box<Sleep>>,
     /// When data was seen last; the timer is only moved when it fires.
     seen: Option<Instant>,
     until: Option<Pin<Box<Sleep>>>,
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Timers {
+    fn new(idle: Duration, end: Option<End>) -> Self {
+        let idle = Box::pin(tokio::time::sleep(idle));
+        let Some(End { with: (mint, caller), at }) = end else {
+            return Self { idle, seen: None, until: None, revoked: None };
+        };
+        let until = at.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        Self { idle, seen: None, until, revoked: Some(mint.revoked(&caller)) }
+    }
+
+    /// Whether the stream has to end although neither side ends it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        match &mut self.revoked {
+            Some(revoked) => revoked.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
@@ -111,6 +144,7 @@ impl Stream {
             next: None,
             has_yielded: false,
             idle: Duration::MAX,
+            end: None,
             timers: None,
         }
     }
@@ -223,17 +257,14 @@ impl Stream {
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let idle = self.idle;
-        let timers = self.timers.get_or_insert_with(|| Box::new(Timers { idle: None, seen: None, until: None }));
-        if let Some(until) = &mut timers.until
-            && until.as_mut().poll(cx).is_ready()
-        {
+        let (idle, end) = (self.idle, &mut self.end);
+        let timers = self.timers.get_or_insert_with(|| Box::new(Timers::new(idle, end.take())));
+        if timers.poll_end(cx).is_ready() {
             return Poll::Ready(Next::End);
         }
-        let timer = timers.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        while timer.as_mut().poll(cx).is_ready() {
+        while timers.idle.as_mut().poll(cx).is_ready() {
             match timers.seen.take() {
-                Some(seen) => timer.as_mut().reset(seen + idle),
+                Some(seen) => timers.idle.as_mut().reset(seen + idle),
                 None => return Poll::Ready(Next::Failed(Silent.into())),
             }
         }

@@ -37,6 +37,7 @@ mod step_up;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 pub use body::Body;
+use body::End;
 use bytes::Bytes;
 use challenge::Refusal;
 use forward::{Https, Road};
@@ -206,8 +207,11 @@ where
         headers::undress(&mut head.headers);
         let is_stream = headers::mark_stream(&mut head.headers);
         head.version = Version::HTTP_11;
-        let until = if is_get && is_stream { self.end_of(named, &caller) } else { None };
-        Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, until)))
+        let end = is_stream.then(|| {
+            let at = if is_get { self.end_of(named, &caller) } else { None };
+            End { with: (self.mint.clone(), caller), at }
+        });
+        Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, end)))
     }
 
     /// The MCP server refused what was injected. Where that was the upstream token, the next refresh has to renew it;
@@ -224,9 +228,10 @@ where
         Refusal::UpstreamRefused
     }
 
-    /// When a standing `GET` stream of a session ends: with the token, for a revoked person must not listen for ever
-    /// (wire 5); the client opens the next one with its next token. The answer to a call is never cut (behaviour 27),
-    /// nor is the one stream of the oldest wire, through which answers come.
+    /// When a standing `GET` stream of a session ends: with the token, for who may listen is to be asked again from time
+    /// to time (wire 5); the client opens the next one with its next token. The end of a token never cuts the answer to
+    /// a call (behaviour 27), nor the one stream of the oldest wire, through which answers come. A revocation cuts them
+    /// all.
     fn end_of(&self, named: Named, caller: &Caller) -> Option<tokio::time::Instant> {
         let left = caller.expires.since(self.clock.now());
         named.is_some().then(|| tokio::time::Instant::now() + left)

@@ -9,24 +9,44 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
+
 use super::Key;
 
 /// Whether the record that was seen is still the one in force (D14). Shared by everyone who looks at one record;
 /// tripped for good when it is removed or replaced through this process's Store (a new watcher then gets a new flag), or
 /// by another process and [`replicas`](super::replicas) finds out.
 #[derive(Debug, Clone, Default)]
-pub struct Liveness(Arc<AtomicBool>);
+pub struct Liveness(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    is_down: AtomicBool,
+    /// Those who wait for it to fall.
+    waiting: Notify,
+}
 
 impl Liveness {
     /// Whether nothing has happened to the record since it was watched.
     #[must_use]
     pub fn holds(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
+        !self.0.is_down.load(Ordering::Acquire)
+    }
+
+    /// Returns when it holds no longer. Costs nothing until then.
+    pub async fn tripped(&self) {
+        let mut waiting = std::pin::pin!(self.0.waiting.notified());
+        // From here on no trip goes unnoticed, though it come before the first poll.
+        waiting.as_mut().enable();
+        if self.holds() {
+            waiting.await;
+        }
     }
 
     /// Trips the flag. The Store does; nobody else needs to.
     pub fn trip(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_down.store(true, Ordering::Release);
+        self.0.waiting.notify_waiters();
     }
 }
 
@@ -38,7 +58,7 @@ const SMALL: usize = 64;
 /// One flag, and which bytes those who hold it have seen (only where other processes write too).
 #[derive(Debug)]
 struct Watched {
-    flag: Weak<AtomicBool>,
+    flag: Weak<Flag>,
     /// A keyed hash: nonces make all values different, so 64 bits tell them apart.
     seen: Option<u64>,
 }
@@ -183,6 +203,21 @@ mod tests {
         watchers.trip(&key);
         assert!(!one.holds() && !two.holds() && other.holds());
         assert!(watchers.watch(&key).holds());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_and_who_comes_late_does_not_wait() {
+        let (watchers, key) = (Watchers::default(), Key::new("grant", "a"));
+        let flag = watchers.watch(&key);
+        let waiting = tokio::spawn({
+            let flag = flag.clone();
+            async move { flag.tripped().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        watchers.trip(&key);
+        waiting.await.unwrap();
+        flag.tripped().await;
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod renew;
 mod rotate;
 mod verify;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use inspect::Inspected;
@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crypto::{Keyring, Random, jwt::BadKey},
     domain::{ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret},
-    store::{Store, Unavailable},
+    store::{Liveness, Store, Unavailable},
 };
 
 /// How access tokens are made.
@@ -168,6 +168,8 @@ pub struct Caller {
     pub expires: Instant,
     /// The provider's access token.
     pub upstream_token: Secret<String>,
+    /// Trips when the Grant is replaced or gone.
+    liveness: Liveness,
 }
 
 /// Why a token opens nothing (RFC 6750 §3.1 `invalid_token`, but for [`Refused::Unavailable`]).
@@ -258,6 +260,14 @@ impl Mint {
     /// [`Refused`].
     pub async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
         self.0.verify(token, resource).await
+    }
+
+    /// Returns when the Grant on which `caller` rests is gone: for whatever outlasts the request that was let in. It costs
+    /// nothing while nothing happens to the Grant.
+    #[must_use]
+    pub fn revoked(&self, caller: &Caller) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (parts, grant, liveness) = (Arc::clone(&self.0), caller.grant, caller.liveness.clone());
+        Box::pin(async move { parts.revoked(grant, liveness).await })
     }
 
     /// The published keys (RFC 7517), JSON. Empty `keys` under HS256.

@@ -26,6 +26,8 @@ const LONGEST: usize = 32 * 1024;
 const KNOWN_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a Caller who does not call is remembered.
 const KNOWN_IDLE: Duration = Duration::from_secs(600);
+/// How long a stream waits for a store that did not say whether its Grant is there.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How many refused tokens are remembered, and for how long.
 const DEAD_COUNT: u64 = 4096;
 const DEAD_LIFE: Duration = Duration::from_secs(10);
@@ -59,7 +61,6 @@ impl Hash for TokenHash {
 struct Known {
     caller: Arc<Caller>,
     grant_ends: Instant,
-    liveness: Liveness,
     /// Under which keys it was believed: those of before the next loss of one.
     losses: u64,
 }
@@ -142,7 +143,7 @@ impl Parts {
         }
         let hash = TokenHash(sha256(token.as_bytes()));
         let known = match self.seen.known.get(&hash).filter(|known| known.losses == self.keys.losses()) {
-            Some(known) if known.liveness.holds() => known,
+            Some(known) if known.caller.liveness.holds() => known,
             // The Grant was replaced or removed: what the token says still holds, what it rests on has to be read.
             Some(known) => Box::pin(self.rest(hash, known.said())).await?,
             // Also what was believed under a key that is gone. Boxed: the cold paths would make the future of every call large.
@@ -226,6 +227,23 @@ impl Parts {
         self.believed(token, said).await
     }
 
+    /// Returns when the Grant is gone on which a Caller rests. Until its record changes nothing is asked; a refresh
+    /// changes it, too, so then it is read again.
+    pub(super) async fn revoked(&self, grant: GrantId, mut liveness: Liveness) {
+        let id = grant.to_string();
+        loop {
+            liveness.tripped().await;
+            match self.store.watch::<Grant>(&id).await {
+                Ok(None) => return,
+                Ok(Some((_, next))) => liveness = next,
+                Err(error) => {
+                    tracing::warn!(%grant, %error, "whether a stream's login has ended could not be seen");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+
     /// Reads the Grant, which has to be the one the token speaks of, and remembers both.
     async fn rest(&self, hash: TokenHash, said: Said) -> Result<Known, Refused> {
         let watched = self.store.watch::<Grant>(&said.grant.to_string()).await?;
@@ -244,8 +262,9 @@ impl Parts {
             // providers. It also serves where it was too large to be carried (TOK-5).
             upstream_token: grant.tokens.access,
             identity: grant.identity,
+            liveness,
         };
-        let known = Known { caller: Arc::new(caller), grant_ends: grant.expires, liveness, losses: said.losses };
+        let known = Known { caller: Arc::new(caller), grant_ends: grant.expires, losses: said.losses };
         self.seen.known.insert(hash, known.clone());
         Ok(known)
     }

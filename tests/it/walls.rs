@@ -229,7 +229,8 @@ fn unfold(tokens: &[String], mut at: usize, stem: &[String], into: &mut Vec<Vec<
         match token.as_str() {
             "{" => {
                 at += 1;
-                while tokens.get(at).is_some_and(|token| token != "}") {
+                // What is no tree at all (`impl Trait + use<>`) must not be walked for ever.
+                while tokens.get(at).is_some_and(|token| token != "}" && token != ";") {
                     at = unfold(tokens, at, &path, into);
                     at += usize::from(tokens.get(at).is_some_and(|token| token == ","));
                 }

@@ -8,6 +8,7 @@ use http::{Request, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use tokio::time::timeout;
+use vestibule::domain::Grant;
 
 use super::gatehouse::{Gatehouse, settings, told};
 use crate::world::mcp::big;
@@ -185,6 +186,37 @@ async fn behaviour_27_wire_5_expiry_ends_a_sessions_listening_and_no_call() {
         feed.send(Bytes::from_static(b"data: result\n\n")).await.unwrap();
         assert!(timeout(SOON, body.frame()).await.expect("in time").unwrap().is_ok());
     }
+}
+
+#[tokio::test]
+async fn wire_5_d14_a_revocation_ends_every_stream_of_its_login_and_a_refresh_none() {
+    let gate = Gatehouse::open().await;
+    let (token, grant) = gate.token_with("ann", "/mcp", "notes").await;
+    let (id, other) = (grant.to_string(), gate.token("bob", "/mcp").await);
+    let mut streams = Vec::new();
+    for (method, token) in [("GET", &token), ("POST", &token), ("POST", &other)] {
+        let feed = gate.mcp.next_stream();
+        let mut body = gate.send(asking(method, token, "stream")).await.into_body();
+        feed.send(Bytes::from_static(b"data: begun\n\n")).await.unwrap();
+        assert!(timeout(SOON, body.frame()).await.expect("in time").unwrap().is_ok());
+        streams.push((body, feed));
+    }
+    let mut grant: Grant = gate.store.get(&id).await.unwrap().unwrap();
+    // What a refresh does to the record.
+    grant.expires = grant.expires + Duration::from_secs(1);
+    gate.store.put(&grant).await.unwrap();
+    for (body, feed) in &mut streams {
+        feed.send(Bytes::from_static(b"data: goes on\n\n")).await.unwrap();
+        assert!(timeout(SOON, body.frame()).await.expect("in time").unwrap().is_ok());
+    }
+    assert!(gate.store.remove::<Grant>(&id).await.unwrap());
+    let (mut others, others_feed) = streams.pop().unwrap();
+    for (body, feed) in &mut streams {
+        assert!(timeout(SOON, body.frame()).await.expect("in time").is_none(), "ends, though nothing is said");
+        timeout(SOON, feed.closed()).await.expect("the target was told");
+    }
+    others_feed.send(Bytes::from_static(b"data: untouched\n\n")).await.unwrap();
+    assert!(timeout(SOON, others.frame()).await.expect("in time").unwrap().is_ok());
 }
 
 #[tokio::test]
