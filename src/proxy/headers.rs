@@ -145,26 +145,10 @@ impl Dressing {
     }
 
     fn strip(&self, headers: &mut HeaderMap) {
-        let mut doomed: [Option<HeaderName>; 16] = Default::default();
         let has_options = lists_names(headers);
-        // More than a handful of them is an attack, or a chain of proxies: then another round.
-        loop {
-            let mut found = 0;
-            for name in headers.keys() {
-                let is_barred = self.is_barred(name.as_str(), headers)
-                    || (has_options && is_named_by_connection(name.as_str(), headers));
-                if found < doomed.len() && is_barred {
-                    doomed[found] = Some(name.clone());
-                    found += 1;
-                }
-            }
-            for name in doomed.iter_mut().filter_map(Option::take) {
-                headers.remove(name);
-            }
-            if found < doomed.len() {
-                break;
-            }
-        }
+        take_out::<16>(headers, |name, headers| {
+            self.is_barred(name, headers) || (has_options && is_named_by_connection(name, headers))
+        });
         retain_foreign_cookies(headers);
     }
 
@@ -377,26 +361,31 @@ fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 
 /// What of the target's head must not reach the client: hop-by-hop, and any challenge that is not ours (CH-8).
 pub(super) fn undress(headers: &mut HeaderMap) {
-    let mut doomed: [Option<HeaderName>; 8] = Default::default();
     let has_options = lists_names(headers);
+    take_out::<8>(headers, |name, headers| match name {
+        "content-type" | "content-length" | "date" | "server" | "mcp-session-id" => false,
+        "www-authenticate" => true,
+        other => is_hop_by_hop(other) || (has_options && is_named_by_connection(other, headers)),
+    });
+}
+
+/// Removes all whose names `is_barred` bars, without allocating. More than `N` of them are an attack, or a chain of
+/// proxies: then another round.
+fn take_out<const N: usize>(headers: &mut HeaderMap, is_barred: impl Fn(&str, &HeaderMap) -> bool) {
     loop {
+        let mut doomed = [const { None::<HeaderName> }; N];
         let mut found = 0;
         for name in headers.keys() {
-            let barred = match name.as_str() {
-                "content-type" | "content-length" | "date" | "server" | "mcp-session-id" => false,
-                "www-authenticate" => true,
-                other => is_hop_by_hop(other) || (has_options && is_named_by_connection(other, headers)),
-            };
-            if barred && found < doomed.len() {
+            if found < N && is_barred(name.as_str(), headers) {
                 doomed[found] = Some(name.clone());
                 found += 1;
             }
         }
-        for name in doomed.iter_mut().filter_map(Option::take) {
+        for name in doomed.into_iter().flatten() {
             headers.remove(name);
         }
-        if found < doomed.len() {
-            break;
+        if found < N {
+            return;
         }
     }
 }
