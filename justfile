@@ -45,11 +45,12 @@ deny:
     cargo deny --all-features check bans licenses sources
     -cargo deny --all-features check advisories
 
-# Micro benchmarks, then load in interleaved rounds.
+# Micro benchmarks, then load in interleaved rounds, then lasting logins over each store.
 bench:
     cargo bench {{features}} --bench micro
     cargo build --release {{features}}
     python3 benches/load/run.py
+    python3 benches/load/lasting.py --redis
 
 # The container image.
 image:
