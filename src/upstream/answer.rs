@@ -10,10 +10,13 @@ use super::http::Answer;
 /// The body was neither JSON nor a form. The text names status and type, never the body.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unreadable(String);
+pub struct Unreadable(String);
 
 /// The same answer by the book: status 200 with a token or 400 with an error, a JSON object of the standard's types.
-pub(super) fn by_the_book(answer: &Answer) -> Result<Answer, Unreadable> {
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn by_the_book(answer: &Answer) -> Result<Answer, Unreadable> {
     let kind = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut object = read(kind, answer.body()).ok_or_else(|| {
         Unreadable(format!("status {} with a body of type {:?}", answer.status(), super::metadata::cut(kind)))

@@ -103,13 +103,26 @@ impl Http {
     /// # Errors
     /// [`NoAnswer`]: no connection, no answer in time, a body over [`MAX_BODY`]. A status of any kind is an answer.
     pub async fn operator(&self, request: Request) -> Result<Answer, NoAnswer> {
+        self.operator_until(request, |_| false).await
+    }
+
+    /// The same, for an answer that may never end (a stream of events): stops reading when `enough` says so of what has
+    /// come by then, whole or not.
+    ///
+    /// # Errors
+    /// As [`Http::operator`].
+    pub async fn operator_until(
+        &self,
+        request: Request,
+        enough: impl Fn(&[u8]) -> bool + Send,
+    ) -> Result<Answer, NoAnswer> {
         let client = match Url::parse(&request.uri().to_string()).ok().as_ref().and_then(Url::host) {
             Some(Host::Domain("localhost")) => self.0.near()?,
             Some(Host::Ipv4(ip)) if ip.is_loopback() => self.0.near()?,
             Some(Host::Ipv6(ip)) if ip.is_loopback() => self.0.near()?,
             _ => self.0.far()?,
         };
-        send(client, request, MAX_BODY).await
+        send(client, request, MAX_BODY, enough).await
     }
 
     /// Fetches an address that a stranger named; at most `cap` bytes of body.
@@ -128,7 +141,7 @@ impl Http {
         if literal.is_some_and(|ip| !is_public(ip)) {
             return Err(NoAnswer(Private.to_string()));
         }
-        send(self.0.guarded()?, request, cap.min(MAX_BODY)).await
+        send(self.0.guarded()?, request, cap.min(MAX_BODY), |_| false).await
     }
 }
 
@@ -177,7 +190,12 @@ impl fmt::Debug for Http {
     }
 }
 
-async fn send(client: &reqwest::Client, request: Request, cap: usize) -> Result<Answer, NoAnswer> {
+async fn send(
+    client: &reqwest::Client,
+    request: Request,
+    cap: usize,
+    enough: impl Fn(&[u8]) -> bool + Send,
+) -> Result<Answer, NoAnswer> {
     let request = reqwest::Request::try_from(request).map_err(|e| NoAnswer(words(&e)))?;
     let mut reply = client.execute(request).await.map_err(|e| NoAnswer(words(&e)))?;
     let mut answer = Answer::new(Vec::new());
@@ -189,6 +207,9 @@ async fn send(client: &reqwest::Client, request: Request, cap: usize) -> Result<
             return Err(NoAnswer(format!("the answer is longer than {cap} bytes")));
         }
         answer.body_mut().extend_from_slice(&chunk);
+        if enough(answer.body()) {
+            break;
+        }
     }
     Ok(answer)
 }

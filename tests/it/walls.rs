@@ -28,7 +28,7 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 24] = [
+const DOORS: [(&str, &[&str]); 29] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
     ("josekit", &["crypto/jwt.rs"]),
     ("aes_gcm", &["crypto/"]),
@@ -38,13 +38,13 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("subtle", &["crypto/"]),
     ("rand", &["crypto/random.rs"]),
     ("openidconnect", &["upstream/"]),
-    ("oauth2", &["upstream/"]),
+    ("oauth2", &["upstream/", "cli/login/"]),
     ("sled", &["store/sled.rs", "store/sled/"]),
     ("redis", &["store/redis.rs", "store/redis/"]),
     ("tokio_postgres", &["store/postgres.rs", "store/postgres/"]),
     ("tokio_postgres_rustls", &["store/postgres.rs", "store/postgres/"]),
     ("deadpool_postgres", &["store/postgres.rs", "store/postgres/"]),
-    ("axum", &["web/", "cli/dev/"]),
+    ("axum", &["web/", "cli/dev/", "cli/login/"]),
     ("askama", &["web/"]),
     ("clap", &["cli/"]),
     ("qrcode", &["web/qr.rs", "cli/"]),
@@ -52,6 +52,11 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("hyper", &["proxy/", "web/"]),
     ("hyper_util", &["proxy/", "web/"]),
     ("rmcp", &["cli/dev/"]),
+    ("http_auth", &["cli/login/challenge.rs"]),
+    ("keyring", &["cli/login/keep/keyring.rs"]),
+    ("tempfile", &["cli/login/keep/file.rs"]),
+    ("etcetera", &["cli/login/keep/file.rs"]),
+    ("webbrowser", &["cli/login/authorize.rs"]),
     ("tracing_subscriber", &["telemetry/"]),
 ];
 
