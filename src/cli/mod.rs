@@ -2,8 +2,9 @@
 //!
 //! **Purpose.** Reads the command line, lets [`config`] read the rest, and does what was asked: `serve`
 //! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
-//! what it leans on; `secret` and `key` make and show keys; `client`, `grant` and `key` manage a running server through
-//! its admin listener, never by opening its files (D7); `dev` shows a whole login on one machine.
+//! what it leans on; `client`, `grant` and `key` manage a running server through its admin listener, never by opening its
+//! files (D7); `secret` and `key` make and show keys; `login` is a client of its own for any MCP server; `dev` shows a whole
+//! login on one machine.
 //!
 //! **Exit codes.** 0: done. 1: it could not be done (configuration mistakes, all of them; a failed check; a failed
 //! listener). 2: the command line was not understood.
@@ -22,6 +23,7 @@ mod findings;
 pub mod house;
 mod key;
 mod manage;
+mod login;
 mod serve;
 mod sources;
 
@@ -56,6 +58,8 @@ enum Command {
     Dev(dev::Options),
     /// Tell every mistake, or what would be built and who said so; probe provider and store.
     Check(check::Options),
+    /// Log in to any MCP server, keep the tokens for scripts, or see why a login fails (--explain).
+    Login(Box<login::Options>),
     /// Make secrets.
     #[command(subcommand)]
     Secret(Secret),
@@ -84,6 +88,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "dev")]
         Command::Dev(options) => wait(dev::run(options)).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => wait(check::run(options)),
+        Command::Login(options) => wait(login::run(*options)),
         Command::Secret(Secret::New) => {
             let random: Arc<dyn Random> = Arc::new(Os);
             print(MasterKey::generate(&*random).to_text().expose()).map(|()| ExitCode::SUCCESS)

@@ -5,6 +5,7 @@ mod check;
 mod dev;
 mod keys;
 mod manage;
+mod login;
 mod serve;
 
 use std::{
