@@ -1,4 +1,4 @@
-//! An address as a QR code, drawn as one path of an inline SVG. The only file that names `qrcode`.
+//! An address as a QR code, drawn as one path of an inline SVG. The only file of this room that names `qrcode`.
 
 use qrcode::{Color, EcLevel, QrCode};
 

@@ -1,9 +1,13 @@
 //! The device flow (RFC 8628): a code to enter in a browser on any machine, and polls until somebody has.
 
+use std::io::{self, IsTerminal as _};
+
 use chrono::{DateTime, Utc};
 use oauth2::{
     DeviceAuthorizationUrl, DeviceCodeErrorResponse, RequestTokenError, Scope, StandardDeviceAuthorizationResponse,
 };
+
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use super::{
     Outcome,
@@ -20,6 +24,8 @@ use crate::domain::Clock;
 
 /// What is registered though nobody will go there: servers want one for a native client.
 const REDIRECT: &str = "http://127.0.0.1/callback";
+/// Modules of a code that a terminal of 80 columns holds, with the light margin.
+const WIDEST: usize = 70;
 
 /// Client, user code, tokens.
 pub(super) async fn log_in(scene: &Scene<'_>, clock: &dyn Clock, report: &mut Report) -> Outcome<(Client, Tokens)> {
@@ -71,10 +77,35 @@ fn invite(begun: &StandardDeviceAuthorizationResponse) {
     let mut text = format!("Go to {at} on any device and enter the code\n\n  {code}\n");
     if let Some(complete) = begun.verification_uri_complete() {
         text.push_str(&format!("\nor open {}\n", plain(complete.secret())));
+        if io::stderr().is_terminal()
+            && let Some(drawn) = drawn(complete.secret())
+        {
+            text.push_str(&format!("\n{drawn}\n"));
+        }
     }
     say(&text);
 }
 
+/// A QR code in half blocks (RFC 8628 §3.3.1): light modules are drawn, which reads on dark and, by most cameras, on
+/// light terminals. None where it would not fit.
+fn drawn(address: &str) -> Option<String> {
+    let code = QrCode::with_error_correction_level(address, EcLevel::L).ok().filter(|code| code.width() <= WIDEST)?;
+    Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
+
 fn at(clock: &dyn Clock) -> DateTime<Utc> {
     i64::try_from(clock.now().millis()).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_drawn_where_it_fits() {
+        let code = drawn("https://as.example/device?user_code=WDJB-MJHT").unwrap();
+        let widths: std::collections::BTreeSet<_> = code.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.len() == 1 && widths.iter().all(|width| *width <= 80), "{code}");
+        assert_eq!(drawn(&format!("https://as.example/{}", "x".repeat(2000))), None);
+    }
 }

@@ -13,9 +13,13 @@ use crate::world::{
 
 /// A house before an MCP server that speaks MCP.
 async fn town() -> (Town, Stranger, String) {
+    town_with("").await
+}
+
+async fn town_with(head: &str) -> (Town, Stranger, String) {
     let server = Stranger::bent(|_, script: &mut Script| script.streams = true).await;
     let head = format!(
-        "[[resource]]\npath = \"/tools\"\ntarget = \"{}\"\nupstream = \"idp\"\nallow = \"anyone\"\n",
+        "{head}\n[[resource]]\npath = \"/tools\"\ntarget = \"{}\"\nupstream = \"idp\"\nallow = \"anyone\"\n",
         server.url()
     );
     let town = Town::with(&head).await;
@@ -207,6 +211,23 @@ async fn rfc6749_4_1_2_1_a_person_who_says_no_is_believed() {
     let told: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((told["ok"].as_bool(), told["failed"].as_str()), (Some(false), Some("authorization")));
     assert!(told["error"].as_str().unwrap().contains("access_denied"), "{told}");
+}
+
+#[tokio::test]
+async fn rfc8628_a_device_is_let_in_by_a_browser_elsewhere() {
+    let (town, _server, url) = town_with("[device]\nenabled = true").await;
+    let home = Home::new();
+    let mut run = home.start(&[&url, "--device", "--strict"]);
+    let complete = run.line(|line| line.contains("user_code=")).await.unwrap().replace("or open ", "");
+    let human = Browser::new();
+    let page = human.get(&complete).await;
+    let (form, code) = (page.field("form").unwrap(), page.field("user_code").unwrap());
+    let page = human.post(&format!("{}/device", town.base), &[("form", &form), ("user_code", &code)]).await;
+    let page = decide(&town, &human, &page, "approve").await;
+    human.follow(page, "stop:").await.unwrap_err();
+    // The house's clock stands still between two polls otherwise, and it would say slow_down.
+    town.clock.advance(std::time::Duration::from_secs(10));
+    assert!(run.end().await.ok().stdout.contains("offers 3 tools"));
 }
 
 #[tokio::test]
