@@ -22,8 +22,8 @@ mod dev;
 mod findings;
 pub mod house;
 mod key;
-mod manage;
 mod login;
+mod manage;
 mod serve;
 mod sources;
 

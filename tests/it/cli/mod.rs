@@ -4,8 +4,8 @@ mod check;
 #[cfg(feature = "dev")]
 mod dev;
 mod keys;
-mod manage;
 mod login;
+mod manage;
 mod serve;
 
 use std::{
