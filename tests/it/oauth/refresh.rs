@@ -1,6 +1,6 @@
 //! `/token` with a refresh token (RT-*, UP-9, behaviours 22 to 24; S13, S34).
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use vestibule::{
@@ -62,11 +62,23 @@ pub(super) fn text(response: &TokenResponse) -> String {
     response.refresh_token.as_ref().expect("a refresh token").expose().clone()
 }
 
-/// Every store that is cheap to have.
-pub(super) async fn stores() -> Vec<(Arc<dyn Backend>, Option<tempfile::TempDir>)> {
+/// Every store that can be had here, each with what it lies in.
+pub(super) async fn stores() -> Vec<(Arc<dyn Backend>, Box<dyn Any>)> {
     let folder = tempfile::tempdir().unwrap();
     let sled = Sled::open(SledSettings::at(folder.path().join("db"))).await.unwrap();
-    vec![(Arc::new(Memory::new()), None), (Arc::new(sled), Some(folder))]
+    let mut stores: Vec<(Arc<dyn Backend>, Box<dyn Any>)> =
+        vec![(Arc::new(Memory::new()), Box::new(())), (Arc::new(sled), Box::new(folder))];
+    #[cfg(feature = "redis")]
+    stores.extend(served::<crate::store::redis_server::RedisServer>().await);
+    #[cfg(feature = "postgres")]
+    stores.extend(served::<crate::store::postgres_server::PostgresServer>().await);
+    stores
+}
+
+#[cfg(any(feature = "redis", feature = "postgres"))]
+async fn served<S: crate::store::server::Server>() -> Option<(Arc<dyn Backend>, Box<dyn Any>)> {
+    let server = S::start()?;
+    Some((server.backend().await, Box::new(server)))
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crash;
+mod expiry;
 mod fixture;
 #[cfg(feature = "postgres")]
 mod postgres;

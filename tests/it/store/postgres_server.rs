@@ -9,12 +9,14 @@ use std::{
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::Arc,
     time::Duration,
 };
 
 use vestibule::store::{Backend, PostgresSettings, Tls, postgres::Postgres};
+
+use super::server::signal;
 
 /// The server refuses to run as root; this user is on every system.
 const NOBODY: u32 = 65534;
@@ -108,17 +110,24 @@ impl PostgresServer {
 
     /// `kill -9` of all of it.
     pub(crate) fn kill(&mut self) {
+        let all = self.pids();
         let Some(mut child) = self.child.take() else { return };
-        let workers = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
         child.kill().unwrap();
         child.wait().unwrap();
-        signal("-KILL", &workers.split_whitespace().collect::<Vec<_>>());
+        signal("-KILL", &all[1..]);
+    }
+
+    /// Of the server first, then of its workers.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        let Some(server) = self.child.as_ref().map(Child::id) else { return Vec::new() };
+        let workers = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
+        std::iter::once(server).chain(workers.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 
     /// A stop in good order: nobody is waited for, connections are cut.
     pub(crate) fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        signal("-INT", &[&child.id().to_string()]);
+        signal("-INT", &[child.id()]);
         child.wait().unwrap();
     }
 
@@ -170,14 +179,8 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         // Not `kill -9`, which would leave a piece of the system's shared memory behind each time.
         let Some(mut child) = self.child.take() else { return };
-        signal("-QUIT", &[&child.id().to_string()]);
+        signal("-QUIT", &[child.id()]);
         let _ = child.wait();
-    }
-}
-
-fn signal(which: &str, pids: &[&str]) {
-    if !pids.is_empty() {
-        let _ = Command::new("kill").arg(which).args(pids).stderr(Stdio::null()).status();
     }
 }
 

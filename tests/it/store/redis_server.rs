@@ -112,6 +112,10 @@ impl RedisServer {
         format!("{}://127.0.0.1:{}", if self.tls { "rediss" } else { "redis" }, self.port)
     }
 
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.child.iter().map(Child::id).collect()
+    }
+
     /// PEM of its authority.
     pub(crate) fn authority(&self) -> Vec<u8> {
         std::fs::read(self.folder.path().join("ca.pem")).unwrap()

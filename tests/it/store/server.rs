@@ -1,6 +1,9 @@
 //! What the servers for many processes have in common, for tests that run over each of them.
 
-use std::sync::Arc;
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 use vestibule::store::Backend;
 
@@ -8,6 +11,14 @@ use vestibule::store::Backend;
 use super::postgres_server::PostgresServer;
 #[cfg(feature = "redis")]
 use super::redis_server::{Lasting, RedisServer};
+
+/// Sends a signal to each of these processes.
+pub(super) fn signal(which: &str, pids: &[u32]) {
+    if !pids.is_empty() {
+        let pids = pids.iter().map(u32::to_string);
+        let _ = Command::new("kill").arg(which).args(pids).stderr(Stdio::null()).status();
+    }
+}
 
 /// What can be started, opened, and killed.
 pub(crate) trait Server: Sized + Send + 'static {
@@ -21,6 +32,10 @@ pub(crate) trait Server: Sized + Send + 'static {
     fn kill(&mut self);
     /// Starts it again with what it had; whether it answers.
     fn run(&mut self) -> bool;
+    /// It stands still: connections stay, answers do not come.
+    fn freeze(&self);
+    /// It goes on where it stood.
+    fn thaw(&self);
 }
 
 #[cfg(feature = "redis")]
@@ -44,6 +59,14 @@ impl Server for RedisServer {
     fn run(&mut self) -> bool {
         self.run()
     }
+
+    fn freeze(&self) {
+        signal("-STOP", &self.pids());
+    }
+
+    fn thaw(&self) {
+        signal("-CONT", &self.pids());
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -66,6 +89,14 @@ impl Server for PostgresServer {
 
     fn run(&mut self) -> bool {
         self.run()
+    }
+
+    fn freeze(&self) {
+        signal("-STOP", &self.pids());
+    }
+
+    fn thaw(&self) {
+        signal("-CONT", &self.pids());
     }
 }
 

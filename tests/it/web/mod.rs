@@ -9,6 +9,8 @@ mod lasting;
 mod login;
 mod machines;
 #[cfg(any(feature = "redis", feature = "postgres"))]
+mod outage;
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod replicas;
 mod resources;
 mod sockets;

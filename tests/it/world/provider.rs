@@ -91,6 +91,8 @@ pub(crate) enum Fault {
     OddTokens,
     /// No refresh token in answers.
     NoRefresh,
+    /// Access tokens live two minutes, so that every refresh of ours needs a new one.
+    ShortLived,
 }
 
 /// An endpoint of the fake.

@@ -259,7 +259,7 @@ impl FakeProvider {
             (Profile::Oidc | Profile::OidcBare, Some(scope)) => answer["scope"] = scope.into(),
             _ => {}
         }
-        answer["expires_in"] = 3600.into();
+        answer["expires_in"] = if self.has(Fault::ShortLived) { 120 } else { 3600 }.into();
         if let Some(asked) = asked.filter(|_| !self.has(Fault::NoIdToken)) {
             answer["id_token"] = self.id_token(asked, &access).into();
         }
