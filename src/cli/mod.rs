@@ -3,8 +3,8 @@
 //! **Purpose.** Reads the command line, lets [`config`] read the rest, and does what was asked: `serve`
 //! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
 //! what it leans on; `client`, `grant` and `key` manage a running server through its admin listener, never by opening its
-//! files (D7); `secret` and `key` make and show keys; `login` is a client of its own for any MCP server; `dev` shows a whole
-//! login on one machine.
+//! files (D7); `store` moves everything from one store to another; `secret` and `key` make and show keys; `login` is a
+//! client of its own for any MCP server; `dev` shows a whole login on one machine.
 //!
 //! **Exit codes.** 0: done. 1: it could not be done (configuration mistakes, all of them; a failed check; a failed
 //! listener). 2: the command line was not understood.
@@ -26,6 +26,7 @@ mod login;
 mod manage;
 mod serve;
 mod sources;
+mod store;
 
 use std::{
     io::{self, Write},
@@ -72,6 +73,9 @@ enum Command {
     /// Show keys; see and rotate those of a running server.
     #[command(subcommand)]
     Key(manage::Key),
+    /// Move everything to another store.
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 #[derive(Subcommand)]
@@ -96,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Client(command) => wait(manage::client(command)),
         Command::Grant(command) => wait(manage::grant(command)),
         Command::Key(command) => wait(manage::key(command)),
+        Command::Store(command) => wait(store::run(command)).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);

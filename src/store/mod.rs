@@ -30,6 +30,7 @@ mod envelope;
 mod liveness;
 pub mod memory;
 mod open;
+pub mod parcel;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;

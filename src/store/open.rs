@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backend, Key, Record, Store,
+    Backend, Key, Record, Store, Unavailable,
     memory::Memory,
     settings::{OpenError, Settings},
     sled::Sled,
@@ -40,6 +41,22 @@ pub async fn open(
     let store = Store::new(backend, keyring, clock, random);
     recognise(&store).await?;
     Ok(store)
+}
+
+impl Store {
+    /// Proves to whoever has the ring that what comes with it was sealed under it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn mark(&self) -> Result<Bytes, Unavailable> {
+        self.0.seal(&Mark {}, &Key::new(Mark::KIND, &Mark {}.id()))
+    }
+
+    /// Whether `mark` was made under a key of our ring.
+    #[must_use]
+    pub fn knows_mark(&self, mark: &[u8]) -> bool {
+        self.0.open::<Mark>(&Key::new(Mark::KIND, &Mark {}.id()), mark).is_some()
+    }
 }
 
 /// `house/mark`: says by opening that the ring is the right one.

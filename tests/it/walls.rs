@@ -28,7 +28,7 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 29] = [
+const DOORS: [(&str, &[&str]); 30] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
     ("josekit", &["crypto/jwt.rs"]),
     ("aes_gcm", &["crypto/"]),
@@ -48,6 +48,7 @@ const DOORS: [(&str, &[&str]); 29] = [
     ("askama", &["web/"]),
     ("clap", &["cli/"]),
     ("qrcode", &["web/qr.rs", "cli/"]),
+    ("indicatif", &["cli/store.rs"]),
     ("reqwest", &["upstream/http.rs", "cli/dev/", "cli/manage/desk.rs"]),
     ("hyper", &["proxy/", "web/"]),
     ("hyper_util", &["proxy/", "web/"]),

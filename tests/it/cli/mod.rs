@@ -7,6 +7,7 @@ mod keys;
 mod login;
 mod manage;
 mod serve;
+mod store;
 
 use std::{
     path::Path,

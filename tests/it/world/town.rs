@@ -125,6 +125,23 @@ impl Town {
         self.until_ready(at).await;
     }
 
+    /// Stops one binary in good order; its folder, with `vestibule.toml` in it.
+    pub(crate) async fn stop(&mut self, at: usize) -> std::path::PathBuf {
+        self.spawned[at].terminate().await;
+        self.folder(at)
+    }
+
+    /// The folder of one binary.
+    pub(crate) fn folder(&self, at: usize) -> std::path::PathBuf {
+        self.spawned[at].folder.path().to_owned()
+    }
+
+    /// Starts it again, with what now stands in its folder.
+    pub(crate) async fn start(&mut self, at: usize) {
+        self.spawned[at].run();
+        self.until_ready(at).await;
+    }
+
     /// `kill -9` of one binary, and a start over what it left behind; how long until the first answer.
     pub(crate) async fn kill_and_restart(&mut self, at: usize) -> Duration {
         self.spawned[at].kill();
