@@ -177,7 +177,9 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        // Not `kill -9`, which would leave a piece of the system's shared memory behind each time.
+        // Not `kill -9`, which would leave a piece of the system's shared memory behind each time. A test may have failed
+        // while it stood still.
+        signal("-CONT", &self.pids());
         let Some(mut child) = self.child.take() else { return };
         signal("-QUIT", &[child.id()]);
         let _ = child.wait();
