@@ -15,6 +15,8 @@ use crate::{
 
 /// The first byte of every envelope. JSON inside only gains optional fields; anything else is a new version.
 const VERSION: u8 = 1;
+/// Bytes that nearly every record fits into, as JSON.
+const ROOM: usize = 4096;
 /// Version and expiry.
 const HEADER: usize = 1 + 8;
 
@@ -36,7 +38,9 @@ pub(super) fn seal<R: Record>(
     keyring: &Keyring,
     random: &dyn Random,
 ) -> Result<Bytes, serde_json::Error> {
-    let plain = Zeroizing::new(serde_json::to_vec(record)?);
+    // Room from the start: each time the text outgrew its place it would leave a copy of secrets behind.
+    let mut plain = Zeroizing::new(Vec::with_capacity(ROOM));
+    serde_json::to_writer(&mut *plain, record)?;
     let header = header(record.expires());
     let sealed = keyring.seal(R::PURPOSE, &associated(&header, key), &plain, random);
     let mut value = Vec::with_capacity(HEADER + sealed.len());

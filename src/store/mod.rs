@@ -74,6 +74,21 @@ pub enum Change<R> {
     Keep,
 }
 
+/// A record as it was at one moment, with the bytes that a swap compares.
+#[derive(Debug)]
+pub struct Seen<R> {
+    value: Option<Bytes>,
+    record: Option<R>,
+}
+
+impl<R> Seen<R> {
+    /// The record, if it was there.
+    #[must_use]
+    pub const fn record(&self) -> Option<&R> {
+        self.record.as_ref()
+    }
+}
+
 /// Typed records over a [`Backend`]: each value one sealed envelope (architecture §4). Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Parts>);
@@ -160,11 +175,25 @@ impl Store {
     pub async fn update<R: Record, T: Send>(
         &self,
         id: &str,
+        decide: impl FnMut(Option<R>) -> (Change<R>, T) + Send,
+    ) -> Result<T, Unavailable> {
+        self.update_seen(id, self.look(id).await?, decide).await
+    }
+
+    /// [`update`](Self::update) of a record that was looked at already: it judges what was seen first, and reads only
+    /// where that has changed since.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn update_seen<R: Record, T: Send>(
+        &self,
+        id: &str,
+        seen: Seen<R>,
         mut decide: impl FnMut(Option<R>) -> (Change<R>, T) + Send,
     ) -> Result<T, Unavailable> {
         let key = Key::new(R::KIND, id);
+        let Seen { value: mut old, mut record } = seen;
         loop {
-            let (old, record) = self.0.read::<R>(&key).await?;
             let (change, outcome) = decide(record);
             let new = match change {
                 Change::Remove if old.is_some() => None,
@@ -183,7 +212,17 @@ impl Store {
             if self.0.swap::<R>(&key, old.as_ref(), new).await? {
                 return Ok(outcome);
             }
+            (old, record) = self.0.read(&key).await?;
         }
+    }
+
+    /// The record as it is now, for a later [`update_seen`](Self::update_seen) that need not read it again.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn look<R: Record>(&self, id: &str) -> Result<Seen<R>, Unavailable> {
+        let (value, record) = self.0.read(&Key::new(R::KIND, id)).await?;
+        Ok(Seen { value, record })
     }
 
     /// Takes the record out: of many who try at once, one gets it.

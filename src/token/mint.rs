@@ -17,6 +17,8 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// what fits into `Authorization: Bearer …` of 8 KiB, the line that many servers stop at (TOK-5). An upstream token of
 /// up to about 3.8 KiB travels along; a longer one the gate takes from the Grant.
 const LONGEST_CARRYING: usize = 5_700;
+/// Bytes that most claims fit into, so that the text need not move while it grows.
+const ROOM: usize = 2_048;
 
 impl Parts {
     pub(super) fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
@@ -51,7 +53,11 @@ impl Parts {
     }
 
     fn sign(&self, mut claims: AccessClaims<'_>) -> Result<String, MintFailed> {
-        let json = |claims: &_| serde_json::to_vec(claims).map_err(|error| MintFailed::Crypto(error.to_string()));
+        let json = |claims: &AccessClaims<'_>| {
+            let mut text = Vec::with_capacity(ROOM);
+            serde_json::to_writer(&mut text, claims).map_err(|error| MintFailed::Crypto(error.to_string()))?;
+            Ok::<_, MintFailed>(text)
+        };
         let mut text = json(&claims)?;
         if text.len() > LONGEST_CARRYING && claims.upstream_token.take().is_some() {
             text = json(&claims)?;

@@ -18,7 +18,7 @@ use crate::{
     crypto::hash,
     domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, Secret, grant::SecretHash},
     oauth::machine::{CodeTerms, Redeem, RedeemAsked, RedeemQuestion},
-    store::Change,
+    store::{Change, Seen},
 };
 
 /// Within this time a spent code is a double submit and no theft (AZ-6).
@@ -69,17 +69,19 @@ impl AuthorizationServer {
         let asked =
             RedeemAsked { client, code: request.code, redirect_uri: request.redirect_uri, verifier: request.verifier };
         let (mut machine, mut question) = Redeem::begin(&asked);
-        let (mut issued, mut response) = (None, None);
+        let (mut issued, mut response) = (None::<Seen<Grant>>, None);
         loop {
             question = match question {
                 RedeemQuestion::Authenticate => machine.authenticated(),
                 RedeemQuestion::Recover => {
-                    let grant = issued.insert(self.issued_grant(id, &spent).await?);
-                    machine.recovered(terms(grant, client).as_ref())
+                    let seen = issued.insert(self.issued_grant(id, &spent).await?);
+                    machine.recovered(seen.record().and_then(|grant| terms(grant, client)).as_ref())
                 }
                 RedeemQuestion::Issue => {
-                    check_resource(issued.as_ref(), &request.resources)?;
-                    let Settled::Activated(grant, refresh_token) = self.settle(id, &spent, Intent::Activate).await?
+                    let seen = issued.take().ok_or_else(unknown)?;
+                    check_resource(seen.record(), &request.resources)?;
+                    let Settled::Activated(grant, refresh_token) =
+                        self.settle(id, seen, &spent, Intent::Activate).await?
                     else {
                         return Err(unknown());
                     };
@@ -91,7 +93,8 @@ impl AuthorizationServer {
                 }
                 RedeemQuestion::Refused(code, why) => {
                     if code == ErrorCode::InvalidGrant {
-                        self.settle(id, &spent, Intent::Burn).await?;
+                        let seen = self.parts.store.look(&id.to_string()).await?;
+                        self.settle(id, seen, &spent, Intent::Burn).await?;
                     }
                     return Err(Error::new(code, why));
                 }
@@ -106,19 +109,26 @@ impl AuthorizationServer {
     }
 
     /// The Grant whose current code this is. A spent code is settled here.
-    async fn issued_grant(&self, id: GrantId, spent: &SecretHash) -> Result<Grant, Error> {
-        let grant: Grant = self.parts.store.get(&id.to_string()).await?.ok_or_else(unknown)?;
+    async fn issued_grant(&self, id: GrantId, spent: &SecretHash) -> Result<Seen<Grant>, Error> {
+        let seen = self.parts.store.look::<Grant>(&id.to_string()).await?;
+        let grant = seen.record().ok_or_else(unknown)?;
         if matches!(grant.stage, GrantStage::Issued { .. }) {
-            return Ok(grant);
+            return Ok(seen);
         }
-        match self.settle(id, spent, Intent::Burn).await? {
+        match self.settle(id, seen, spent, Intent::Burn).await? {
             Settled::Twice => Err(Error::new(ErrorCode::InvalidGrant, "the code was used a moment ago")),
             Settled::Activated(..) | Settled::Gone => Err(unknown()),
         }
     }
 
-    /// The deciding step, the table above: of many who hold the code, one gets the Grant.
-    async fn settle(&self, id: GrantId, spent: &SecretHash, intent: Intent) -> Result<Settled, Error> {
+    /// The deciding step, the table above: of many who hold the code, one gets the Grant. It begins with what was seen.
+    async fn settle(
+        &self,
+        id: GrantId,
+        seen: Seen<Grant>,
+        spent: &SecretHash,
+        intent: Intent,
+    ) -> Result<Settled, Error> {
         let now = self.parts.clock.now();
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Settled::Gone) };
@@ -141,7 +151,7 @@ impl AuthorizationServer {
                 GrantStage::Issued { .. } | GrantStage::Active { .. } => (Change::Keep, Settled::Gone),
             }
         };
-        let settled = self.parts.store.update(&id.to_string(), decide).await?;
+        let settled = self.parts.store.update_seen(&id.to_string(), seen, decide).await?;
         if matches!(settled, Settled::Gone) {
             tracing::warn!(grant = %id, "an authentic code was presented that is spent, expired or not the presenter's");
         }

@@ -46,6 +46,7 @@ over_every_backend!(
     what_is_written_is_read,
     an_insert_never_replaces_a_living_record,
     an_update_sees_the_record_and_decides,
+    an_update_of_what_was_seen_judges_anew_what_has_changed_since,
     a_record_is_taken_once,
     a_removal_says_whether_there_was_one,
     an_expired_record_is_absent_to_the_millisecond,
@@ -142,6 +143,24 @@ async fn an_update_sees_the_record_and_decides(Fixture { store, .. }: Fixture) {
     assert!(store.update("a", remove).await.unwrap());
     assert!(!store.update("a", remove).await.unwrap());
     assert_eq!(store.get::<Note>("a").await.unwrap(), None);
+}
+
+async fn an_update_of_what_was_seen_judges_anew_what_has_changed_since(Fixture { store, .. }: Fixture) {
+    store.insert(&Note::new("a", "one")).await.unwrap();
+    let seen = store.look::<Note>("a").await.unwrap();
+    assert_eq!(seen.record(), Some(&Note::new("a", "one")));
+    store.put(&Note::new("a", "two")).await.unwrap();
+    let mut judged = Vec::new();
+    let decide = |old: Option<Note>| {
+        judged.push(old.map(|note| note.text));
+        (Change::Put(Note::new("a", "three")), ())
+    };
+    store.update_seen("a", seen, decide).await.unwrap();
+    assert_eq!(judged, [Some("one".to_owned()), Some("two".to_owned())], "the write between was not overlooked");
+    let stale = store.look::<Note>("a").await.unwrap();
+    store.remove::<Note>("a").await.unwrap();
+    let remove = |old: Option<Note>| (Change::Remove, old.is_some());
+    assert!(!store.update_seen("a", stale, remove).await.unwrap(), "another was first");
 }
 
 async fn a_record_is_taken_once(Fixture { store, .. }: Fixture) {
