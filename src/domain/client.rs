@@ -3,8 +3,12 @@
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
-use super::{RedirectUri, RegisteredRedirect, Scope, uri::LoopbackHosts};
+use super::{
+    RedirectUri, RegisteredRedirect, Scope,
+    uri::{BadRedirect, LoopbackHosts},
+};
 
 /// `client_id`. Ours are sealed registrations; an operator's are names; `https://` ones are documents (CIMD).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -155,7 +159,7 @@ pub enum RedirectRefused {
     Missing,
     /// It breaks the rules of redirect URIs.
     #[error("redirect_uri is not acceptable: {0}")]
-    Bad(#[from] super::uri::BadRedirect),
+    Bad(#[from] BadRedirect),
     /// It is sound, but the client never registered it.
     #[error("redirect_uri is not registered for this client")]
     NotRegistered,
@@ -181,21 +185,28 @@ pub struct Client {
 }
 
 impl Client {
-    /// The redirect URI to which we may answer, if the one asked for is the client's (AZ-2, AZ-3). An absent one means
-    /// the sole registered one (RFC 6749 §3.1.2.3).
+    /// The redirect URI to which we may answer, if the one asked for is the client's (AZ-2, AZ-3), and the same parsed.
+    /// An absent one means the sole registered one (RFC 6749 §3.1.2.3).
     ///
     /// # Errors
     /// [`RedirectRefused`]: the answer is then a page, never a redirect.
-    pub fn redirect(&self, requested: Option<&str>, hosts: LoopbackHosts) -> Result<RedirectUri, RedirectRefused> {
+    pub fn redirect(
+        &self,
+        requested: Option<&str>,
+        hosts: LoopbackHosts,
+    ) -> Result<(RedirectUri, Url), RedirectRefused> {
         let Some(requested) = requested else {
             return match self.redirect_uris.as_slice() {
-                [only] => Ok(RedirectUri::answerable(only.clone())),
+                [only] => {
+                    let url = Url::parse(only.as_str()).map_err(|_| BadRedirect::Malformed)?;
+                    Ok((RedirectUri::answerable(only.clone()), url))
+                }
                 _ => Err(RedirectRefused::Missing),
             };
         };
-        let requested = RegisteredRedirect::parse(requested)?;
+        let (requested, url) = RegisteredRedirect::read(requested)?;
         if self.redirect_uris.iter().any(|own| own.matches(&requested, hosts)) {
-            Ok(RedirectUri::answerable(requested))
+            Ok((RedirectUri::answerable(requested), url))
         } else {
             Err(RedirectRefused::NotRegistered)
         }

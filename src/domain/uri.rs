@@ -190,6 +190,14 @@ impl RegisteredRedirect {
     /// # Errors
     /// [`BadRedirect`], which says what to mend.
     pub fn parse(text: &str) -> Result<Self, BadRedirect> {
+        Self::read(text).map(|(uri, _)| uri)
+    }
+
+    /// The same, and the parsed URL, for rules beyond this one: parsing costs more than all the rest.
+    ///
+    /// # Errors
+    /// [`BadRedirect`].
+    pub fn read(text: &str) -> Result<(Self, Url), BadRedirect> {
         if text.len() > MAX_REDIRECT_URI {
             return Err(BadRedirect::TooLong);
         }
@@ -223,7 +231,7 @@ impl RegisteredRedirect {
         if has_dot_segments(rest) {
             return Err(BadRedirect::DotSegments);
         }
-        Ok(Self(text.to_owned()))
+        Ok((Self(text.to_owned()), url))
     }
 
     /// The URI as it was registered.

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Destination, Error, ErrorCode, Navigation,
     Parameters, Refusal, RefusalPage, StateCookie, Step,
+    form::Form,
     machine::{Authorize, AuthorizeAsked, AuthorizeQuestion},
     parameters::Given,
 };
@@ -20,8 +21,6 @@ use crate::{
     upstream::{Begin, Upstream},
 };
 
-/// Seals an [`AuthorizationRequest`] into the consent form.
-pub(super) const REQUEST_PURPOSE: &str = "oauth/request";
 /// Binds the upstream `state` to a browser (CON-6).
 pub(super) const STATE_PURPOSE: &str = "oauth/state";
 
@@ -94,10 +93,10 @@ impl AuthorizationServer {
             error: Error::new(ErrorCode::InvalidRequest, why),
             page: RefusalPage::BadRedirect { requested: asked.unwrap_or_default().to_owned() },
         };
-        let redirect = client
+        let (redirect, url) = client
             .redirect(asked, self.settings.loopback_hosts)
             .map_err(|error: RedirectRefused| refused(error.to_string()))?;
-        self.check_redirect(redirect.as_str()).map_err(|why| refused(why.to_owned()))?;
+        self.check_redirect(&url).map_err(|why| refused(why.to_owned()))?;
         // A sealed registration holds no loopback port (D2), so there is none to answer at.
         if asked.is_none() && redirect.is_loopback() {
             return Err(refused(RedirectRefused::Missing.to_string()));
@@ -110,7 +109,6 @@ impl AuthorizationServer {
         let given = given.check()?;
         let asked = AuthorizeAsked {
             client_id: to.client.id.as_str(),
-            redirect_uri: Some(to.redirect.as_str()),
             response_type: given.first("response_type"),
             scope: given.first("scope"),
             challenge: given.first("code_challenge"),
@@ -124,7 +122,7 @@ impl AuthorizationServer {
                 AuthorizeQuestion::Negotiate { scope: wanted } => {
                     let resource = self.resource(given.all("resource")).ok_or_else(not_ours)?;
                     let scope = narrow(&wanted, resource, to.client)?;
-                    let next = machine.negotiated(to.client, to.redirect, &scope);
+                    let next = machine.negotiated(to.client, &scope);
                     terms = Some((resource, scope));
                     next
                 }
@@ -170,7 +168,7 @@ impl AuthorizationServer {
             is_private_scheme: to.is_private_scheme(),
         };
         match self.held_before(&request, to, resource).await {
-            Ok(held) => self.ask_consent(&request, resource, &held, destination),
+            Ok(held) => self.ask_consent(request, resource, &held, destination),
             Err(outage) => self.fail(&request, &outage.into(), None).await,
         }
     }
@@ -205,16 +203,13 @@ impl AuthorizationServer {
 
     pub(super) fn ask_consent(
         &self,
-        request: &AuthorizationRequest,
+        request: AuthorizationRequest,
         resource: &Resource,
         held: &Scope,
         destination: Destination,
     ) -> Step {
-        let plain = serde_json::to_vec(request).unwrap_or_default();
-        let sealed = self.parts.keyring.seal(REQUEST_PURPOSE, b"", &plain, &*self.parts.random);
         let provider = self.parts.upstreams.get(&resource.upstream).map(|upstream| upstream.title().to_owned());
         Step::AskConsent(Box::new(ConsentPage {
-            sealed_request: Secret::new(URL_SAFE_NO_PAD.encode(sealed)),
             client: request.client.title().to_owned(),
             is_static: self.statics.contains_key(&request.client.id),
             destination,
@@ -224,6 +219,7 @@ impl AuthorizationServer {
             held_scopes: held.clone(),
             provider: provider.unwrap_or_else(|| resource.upstream.to_string()),
             upstream_scopes: resource.upstream_scopes.clone(),
+            sealed_request: Form::seal(request, &self.parts.keyring, &*self.parts.random),
         }))
     }
 

@@ -178,9 +178,8 @@ impl AuthorizationServer {
 
     /// What is refused of redirect URIs beyond the rules of `domain`, at `/register` and at `/authorize` alike
     /// (behaviour 10).
-    pub(super) fn check_redirect(&self, uri: &str) -> Result<(), &'static str> {
-        let Ok(url) = Url::parse(uri) else { return Err("a redirect URI must be absolute") };
-        if is_own_callback(&url, &self.settings.public_url, self.settings.loopback_hosts) {
+    pub(super) fn check_redirect(&self, url: &Url) -> Result<(), &'static str> {
+        if is_own_callback(url, &self.settings.public_url, self.settings.loopback_hosts) {
             return Err("this is our own callback");
         }
         // AZ-8: each of these stands once in an answer, and it is we who put it there.

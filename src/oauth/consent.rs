@@ -4,11 +4,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     AuthorizationServer, Browser, ConsentMode, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
-    authorize::{REQUEST_PURPOSE, blocked_client, unknown_client},
+    authorize::{blocked_client, unknown_client},
+    form::Form,
     parameters::Given,
 };
 use crate::{
-    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, Consent, Instant, Reply, Secret},
+    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, Consent, Instant, Reply, Secret},
     store::{self, Change, Unavailable},
 };
 
@@ -71,32 +72,29 @@ impl AuthorizationServer {
             Some("deny") => Decision::Deny,
             _ => return Err(bad(Error::new(ErrorCode::InvalidRequest, "decision must be approve or deny"))),
         };
-        let opened = given.first("request").and_then(|sealed| {
-            let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-            let plain = self.parts.keyring.open(REQUEST_PURPOSE, b"", &bytes).ok()?;
-            serde_json::from_slice::<AuthorizationRequest>(&plain).ok()
-        });
+        let opened = given.first("request").and_then(|sealed| Form::open(sealed, &self.parts.keyring));
         // Also what was sealed under a key that has been retired since.
         let expired = |why| Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::Expired };
-        let request = opened.ok_or_else(|| expired("the form cannot be read"))?;
-        if request.browser != browser.id {
+        let form = opened.ok_or_else(|| expired("the form cannot be read"))?;
+        if form.browser != browser.id {
             let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
             return Err(Refusal { error, page: RefusalPage::OtherBrowser });
         }
-        if request.expires <= self.parts.clock.now() {
+        if form.expires <= self.parts.clock.now() {
             return Err(expired("the form is too old"));
         }
-        self.still_answerable(&request)?;
-        Ok((request, decision))
+        let client = self.still_answerable(&form.client, &form.reply)?;
+        Ok((form.of(client), decision))
     }
 
     /// AZ-4: the client and its redirect URI are looked at anew, since hours of configuration may lie between two stages.
-    pub(super) fn still_answerable(&self, request: &AuthorizationRequest) -> Result<(), Refusal> {
-        let client = self.find_client(request.client.id.as_str()).ok_or_else(unknown_client)?;
-        match &request.reply {
-            Reply::Redirect { to, .. } => self.redirect_of(&client, Some(to.as_str())).map(drop),
-            Reply::Device(_) => self.check_device_client(&client).map_err(|_| unknown_client()),
+    pub(super) fn still_answerable(&self, client: &ClientId, reply: &Reply) -> Result<Client, Refusal> {
+        let client = self.find_client(client.as_str()).ok_or_else(unknown_client)?;
+        match reply {
+            Reply::Redirect { to, .. } => self.redirect_of(&client, Some(to.as_str())).map(drop)?,
+            Reply::Device(_) => self.check_device_client(&client).map_err(|_| unknown_client())?,
         }
+        Ok(client)
     }
 
     /// CON-2, CON-8: what the human agreed to, and with whom. Nothing was written before.

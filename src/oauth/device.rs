@@ -246,10 +246,10 @@ impl AuthorizationServer {
             expires: device.expires,
             stage: RequestStage::AwaitingConsent,
         };
-        if let Err(refusal) = self.still_answerable(&request) {
+        if let Err(refusal) = self.still_answerable(&request.client.id, &request.reply) {
             return Step::Refuse(refusal);
         }
-        self.ask_consent(&request, resource, &Scope::default(), destination)
+        self.ask_consent(request, resource, &Scope::default(), destination)
     }
 
     /// Before a human is sent to log in for nothing: whether the device still waits.

@@ -29,6 +29,7 @@ mod client;
 mod consent;
 mod device;
 pub mod error;
+mod form;
 mod grant;
 mod introspect;
 mod machine;

@@ -103,8 +103,8 @@ impl AuthorizationServer {
         }
         uris.iter()
             .map(|uri| {
-                let parsed = RegisteredRedirect::parse(uri).map_err(|bad| redirect(bad.to_string()))?;
-                self.check_redirect(uri).map_err(redirect)?;
+                let (parsed, url) = RegisteredRedirect::read(uri).map_err(|bad| redirect(bad.to_string()))?;
+                self.check_redirect(&url).map_err(redirect)?;
                 Ok(parsed)
             })
             .collect()

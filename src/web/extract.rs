@@ -87,6 +87,10 @@ pub(crate) fn form(text: &[u8]) -> Result<Parameters, Unreadable> {
 }
 
 fn form_part(text: &[u8]) -> Result<String, Unreadable> {
+    // Names never are encoded, and most values are not.
+    if !text.iter().any(|b| matches!(b, b'%' | b'+')) {
+        return std::str::from_utf8(text).map(str::to_owned).map_err(|_| Unreadable::NotUtf8);
+    }
     let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
     let decoded = percent_decode(&spaced).decode_utf8().map_err(|_| Unreadable::NotUtf8)?;
     Ok(decoded.into_owned())

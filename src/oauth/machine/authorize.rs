@@ -22,7 +22,6 @@ use crate::{
 /// What `/authorize` was asked, as far as RFC 6749 §4.1.1 and RFC 7636 §4.3 go; each parameter once.
 pub(in crate::oauth) struct AuthorizeAsked<'a> {
     pub(in crate::oauth) client_id: &'a str,
-    pub(in crate::oauth) redirect_uri: Option<&'a str>,
     pub(in crate::oauth) response_type: Option<&'a str>,
     pub(in crate::oauth) scope: Option<&'a str>,
     pub(in crate::oauth) challenge: Option<&'a str>,
@@ -43,8 +42,9 @@ impl authorization::Request for AuthorizeAsked<'_> {
         self.scope.map(|scope| Scope::parse(scope).to_string().into())
     }
 
+    /// The driver has bound it before, and answers with it: the machine would only parse it once more.
     fn redirect_uri(&self) -> Option<Cow<'_, str>> {
-        self.redirect_uri.map(Into::into)
+        None
     }
 
     /// Stays with us: it has to come back byte for byte, and the machine has no need of it.
@@ -87,12 +87,14 @@ pub(in crate::oauth) enum AuthorizeQuestion {
 pub(in crate::oauth) struct Authorize<'a> {
     machine: Authorization,
     asked: &'a AuthorizeAsked<'a>,
+    /// The bound redirect URI, kept for the second time that the machine wants it: making one parses it.
+    redirect: Option<RegisteredUrl>,
 }
 
 impl<'a> Authorize<'a> {
     /// The machine and its first question.
     pub(in crate::oauth) fn begin(asked: &'a AuthorizeAsked<'a>) -> (Self, AuthorizeQuestion) {
-        let mut driver = Self { machine: Authorization::new(asked), asked };
+        let mut driver = Self { machine: Authorization::new(asked), asked, redirect: None };
         let question = driver.advance(authorization::Input::None);
         (driver, question)
     }
@@ -102,25 +104,18 @@ impl<'a> Authorize<'a> {
         let Ok(url) = ExactUrl::new(redirect.as_str().to_owned()) else {
             return AuthorizeQuestion::Refused(ErrorCode::InvalidRequest, "redirect_uri must be absolute");
         };
-        let bound_client = BoundClient {
-            client_id: Cow::Owned(client.id.as_str().to_owned()),
-            redirect_uri: Cow::Owned(RegisteredUrl::Exact(url)),
-        };
+        let url = self.redirect.insert(RegisteredUrl::Exact(url)).clone();
+        let bound_client =
+            BoundClient { client_id: Cow::Owned(client.id.as_str().to_owned()), redirect_uri: Cow::Owned(url) };
         self.advance(authorization::Input::Bound { request: self.asked, bound_client })
     }
 
     /// The client will get `scope`.
-    pub(in crate::oauth) fn negotiated(
-        &mut self,
-        client: &Client,
-        redirect: &RedirectUri,
-        scope: &Scope,
-    ) -> AuthorizeQuestion {
-        let (Ok(url), Ok(scope)) = (ExactUrl::new(redirect.as_str().to_owned()), scope.to_string().parse()) else {
+    pub(in crate::oauth) fn negotiated(&mut self, client: &Client, scope: &Scope) -> AuthorizeQuestion {
+        let (Some(redirect_uri), Ok(scope)) = (self.redirect.take(), scope.to_string().parse()) else {
             return AuthorizeQuestion::Refused(ErrorCode::ServerError, "the scope could not be negotiated");
         };
-        let pre_grant =
-            PreGrant { client_id: client.id.as_str().to_owned(), redirect_uri: RegisteredUrl::Exact(url), scope };
+        let pre_grant = PreGrant { client_id: client.id.as_str().to_owned(), redirect_uri, scope };
         self.advance(authorization::Input::Negotiated { pre_grant, state: None })
     }
 

@@ -133,7 +133,8 @@ fn behaviour_10_the_loopback_names_stand_for_one_another_unless_told_otherwise()
 #[test]
 fn rfc6749_3_1_2_3_an_absent_redirect_uri_means_the_only_one() {
     let only = client(&["https://claude.ai/cb"]);
-    assert_eq!(only.redirect(None, LoopbackHosts::Alike).unwrap().as_str(), "https://claude.ai/cb");
+    let (answerable, parsed) = only.redirect(None, LoopbackHosts::Alike).unwrap();
+    assert_eq!((answerable.as_str(), parsed.as_str()), ("https://claude.ai/cb", "https://claude.ai/cb"));
     let several = client(&["https://claude.ai/cb", "https://claude.com/cb"]);
     assert_eq!(several.redirect(None, LoopbackHosts::Alike), Err(RedirectRefused::Missing));
     let evil = several.redirect(Some("https://evil.example/cb"), LoopbackHosts::Alike);
@@ -149,14 +150,14 @@ fn rfc6749_4_1_2_a_query_that_is_there_is_kept_byte_for_byte() {
         ("https://a.b/cb?k=%ff%2F&", "https://a.b/cb?k=%ff%2F&code=x+y&iss=%26"),
         ("cursor://a/cb", "cursor://a/cb?code=x+y&iss=%26"),
     ] {
-        let own = client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap();
+        let (own, _) = client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap();
         assert_eq!(own.with(&[("code", "x y"), ("iss", "&")]), wanted);
     }
 }
 
 #[test]
 fn con_10_the_host_on_the_page_is_punycode_and_loopback_has_no_port() {
-    let host = |uri: &str| client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap().host();
+    let host = |uri: &str| client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap().0.host();
     assert_eq!(host("https://xn--e1afmkfd.example/cb"), "https://xn--e1afmkfd.example");
     assert_eq!(host("https://CLAUDE.ai:8443/cb"), "https://claude.ai:8443");
     assert_eq!(host("http://localhost:3118/callback"), "http://localhost");
