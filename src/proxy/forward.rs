@@ -179,11 +179,12 @@ pub(super) struct Lines<B: http_body::Body + 'static> {
 
 struct Idle<B: http_body::Body + 'static> {
     /// With the time at which each came back; the latest last, and taken first.
-    lines: Vec<(Line<B>, Instant)>,
+    lines: Vec<(Box<Line<B>>, Instant)>,
     is_swept: bool,
 }
 
-/// One HTTP/1.1 connection, driven by whoever holds it.
+/// One HTTP/1.1 connection, driven by whoever holds it. Always boxed: it changes hands several times for each request,
+/// and hyper keeps more than a KiB in it.
 struct Line<B: http_body::Body + 'static> {
     sender: SendRequest<B>,
     /// None once it is over.
@@ -213,7 +214,7 @@ where
     }
 
     /// An answer that is here as a whole frees its line at once; any other takes the line along and drives it.
-    fn answer(self: &Arc<Self>, line: Line<B>, answer: Response<Incoming>) -> Response<Stream> {
+    fn answer(self: &Arc<Self>, line: Box<Line<B>>, answer: Response<Incoming>) -> Response<Stream> {
         if line.sender.is_ready() {
             self.give_back(line);
             return answer.map(|body| Stream::new(body, None));
@@ -223,7 +224,7 @@ where
     }
 
     /// An idle line that is alive as far as one can see.
-    fn take(&self) -> Option<Line<B>> {
+    fn take(&self) -> Option<Box<Line<B>>> {
         loop {
             let (mut line, since) = self.idle().lines.pop()?;
             let is_alive = since.elapsed() < KEPT && line.drive(&mut Context::from_waker(Waker::noop())).is_pending();
@@ -233,7 +234,7 @@ where
         }
     }
 
-    fn give_back(self: &Arc<Self>, line: Line<B>) {
+    fn give_back(self: &Arc<Self>, line: Box<Line<B>>) {
         let mut idle = self.idle();
         if idle.lines.len() < MOST_KEPT {
             idle.lines.push((line, Instant::now()));
@@ -248,14 +249,14 @@ where
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dial(&self) -> Result<Line<B>, Refusal> {
+    async fn dial(&self) -> Result<Box<Line<B>>, Refusal> {
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port)))
             .await
             .map_err(|_| Refusal::TimedOut)?
             .map_err(|error| refusal_of(&error))?;
         stream.set_nodelay(true).map_err(|error| refusal_of(&error))?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| refusal_of(&error))?;
-        Ok(Line { sender, connection: Some(connection) })
+        Ok(Box::new(Line { sender, connection: Some(connection) }))
     }
 }
 
@@ -316,7 +317,7 @@ where
 
 /// A line that an answer takes along until its body is complete.
 struct Carrying<B: http_body::Body + 'static> {
-    line: Option<Line<B>>,
+    line: Option<Box<Line<B>>>,
     home: Arc<Lines<B>>,
 }
 

@@ -48,7 +48,9 @@ impl Entry {
 
         let mut response = if let Some(resource) = resource {
             let (method, began) = (request.method().clone(), Instant::now());
-            let response = unbroken(mcp::enter(&inner.house, resource, request)).await;
+            // Boxed, as the other road is: hyper keeps room for the future of `answer` as long as the connection lasts,
+            // a held stream needs none of it, and each of the hands it goes through would copy all of it.
+            let response = unbroken(Box::pin(mcp::enter(&inner.house, resource, request))).await;
             // One line per tool call is a choice (debug); one per refusal is not.
             if response.status().is_client_error() || response.status().is_server_error() {
                 tracing::info!(target: "vestibule::request", request_id = text(&id), method = %method,
@@ -59,7 +61,6 @@ impl Entry {
             }
             response
         } else {
-            // Boxed, so that the future of the other road stays small.
             Box::pin(self.own(request, own.unwrap_or("other"), &id)).await
         };
         response.headers_mut().insert(REQUEST_ID, id);
