@@ -157,12 +157,6 @@ impl Keyring {
         Err(Broken)
     }
 
-    /// Whether the key that `sealed` names is in the ring. Nothing is opened, so this proves nothing.
-    #[must_use]
-    pub fn names_key_of(&self, sealed: &[u8]) -> bool {
-        seal::head(sealed).is_ok_and(|head| self.rings().any(|ring| ring.id == head.key_id))
-    }
-
     /// HMAC-SHA256 of the length-prefixed parts under the current subkey of `purpose`.
     #[must_use]
     pub fn mac(&self, purpose: &'static str, parts: &[&[u8]]) -> [u8; 32] {

@@ -84,12 +84,6 @@ pub(super) fn expiry(value: &[u8]) -> Option<Instant> {
     (version == VERSION).then(|| Instant::from_millis(u64::from_be_bytes(millis)))
 }
 
-/// The part that a key of the ring opens; `None` if it is no envelope of ours.
-pub(super) fn sealed(value: &[u8]) -> Option<&[u8]> {
-    let (&version, _) = value.split_first()?;
-    value.get(HEADER..).filter(|_| version == VERSION)
-}
-
 fn header(expires: Instant) -> [u8; HEADER] {
     let mut header = [VERSION; HEADER];
     header[1..].copy_from_slice(&expires.millis().to_be_bytes());

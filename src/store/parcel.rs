@@ -112,7 +112,8 @@ impl Store {
             return Err(Unfit::Shape);
         }
         let sealed = envelope::sealed(&parcel.value).ok_or(Unfit::Shape)?;
-        if self.0.keyring.names_key_of(sealed) { Ok(()) } else { Err(Unfit::OtherKey) }
+        let id = self.0.keyring.id_of(sealed).ok_or(Unfit::Shape)?;
+        if self.0.keyring.ids().contains(&id) { Ok(()) } else { Err(Unfit::OtherKey) }
     }
 
     /// Lays the parcel down, unless something lives there. Best effort: [`Store::flush`] comes at the end.
