@@ -71,7 +71,7 @@ impl House {
             .await
             .context("the signing keys cannot be read from the store")?;
         let http = Http::new(&settings.http).map_err(|e| anyhow!("the HTTP client cannot start: {e}"))?;
-        let upstreams = Upstreams::new(settings.upstreams, http, Arc::clone(&clock));
+        let upstreams = Upstreams::new(settings.upstreams, http.clone(), Arc::clone(&clock));
         let proxy = Proxy::new(settings.proxy, Arc::clone(&resources), mint.clone(), Arc::clone(&clock))
             .map_err(|e| anyhow!("the proxy cannot start: {e}"))?;
         let desk = admin::Parts {
@@ -87,6 +87,7 @@ impl House {
             store: store.clone(),
             mint: mint.clone(),
             upstreams,
+            http,
             keyring,
             clock,
             random,
@@ -112,10 +113,13 @@ impl House {
         let sweeper = tokio::spawn(store::sweep::run(store.clone(), SWEEP));
         let reader = tokio::spawn(store::replicas::run(store.clone()));
         let keeper = tokio::spawn(token::keep_keys(mint));
+        let oauth = Arc::clone(&door.oauth);
+        let librarian = tokio::spawn(async move { oauth.tend_documents().await });
         let served = web::serve(web, door, public, admin, readiness(store.clone()), stop).await;
         sweeper.abort();
         reader.abort();
         keeper.abort();
+        librarian.abort();
         // Also after a failed listener: what was acknowledged must survive.
         let flushed = store.flush().await;
         served.context("a listener failed")?;

@@ -1,11 +1,14 @@
 //! `[[client]]`: MCP clients that the operator vouches for (DCR-13).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{section::Section, tree::Origin};
 use crate::{
-    domain::{Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, RegisteredRedirect, Scope},
-    oauth::StaticClient,
+    crypto::jwt::published::PublishedKeys,
+    domain::{
+        Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Scope,
+    },
+    oauth::{ClientKeys, KeySource, StaticClient},
 };
 
 /// The ways to a token that have a section of their own, and whether it turns them on.
@@ -44,14 +47,20 @@ fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
     let secret = section.secret("secret");
     let default = if has_secret { "client_secret_basic" } else { "none" };
     let auth_method = section.parsed_or("auth_method", default, "\"client_secret_basic\"", auth_method);
-    if let Some(method) = auth_method.filter(|method| method.is_confidential() != has_secret) {
-        let (problem, remedy) = match method.is_confidential() {
-            true => ("is missing for this auth_method", "write secret = \"env:NAME\", or auth_method = \"none\""),
-            false => ("is given, but auth_method is \"none\"", "take the secret out, or choose client_secret_basic"),
+    if let Some(method) = auth_method.filter(|method| method.has_secret() != has_secret) {
+        let (problem, remedy) = match method.has_secret() {
+            true => {
+                ("is missing for this auth_method".to_owned(), "write secret = \"env:NAME\", or auth_method = \"none\"")
+            }
+            false => (
+                format!("is given, but auth_method is \"{}\"", method.as_str()),
+                "take the secret out, or choose client_secret_basic",
+            ),
         };
         section.wrong("secret", problem, remedy);
     }
     let grants = grants(&mut section, offers);
+    let keys = keys(&mut section, auth_method);
     let example = r#"["http://127.0.0.1/callback"]"#;
     let has_code = grants.contains(&GrantType::AuthorizationCode);
     if has_code != section.has("redirect_uris") {
@@ -64,9 +73,17 @@ fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
     let redirect_uris = section.each("redirect_uris", example, RegisteredRedirect::parse);
     let scope = section.parsed("scope", "\"mcp\"", |text| Ok::<_, String>(Scope::parse(text)));
     section.finish();
-    let client =
-        Client { id: id?, origin: ClientOrigin::Static, name, redirect_uris, auth_method: auth_method?, grants, scope };
-    Some(StaticClient { client, secret })
+    let client = Client {
+        id: id?,
+        origin: ClientOrigin::Static,
+        name,
+        redirect_uris,
+        auth_method: auth_method?,
+        grants,
+        scope,
+        edition: None,
+    };
+    Some(StaticClient { client, secret, keys: keys? })
 }
 
 /// The ways to a token. What is written in a client's section but not offered would be a silent no later.
@@ -96,8 +113,44 @@ fn grants(section: &mut Section<'_>, offers: Offers) -> BTreeSet<GrantType> {
 }
 
 fn auth_method(text: &str) -> Result<ClientAuthMethod, &'static str> {
-    [ClientAuthMethod::None, ClientAuthMethod::ClientSecretBasic, ClientAuthMethod::ClientSecretPost]
-        .into_iter()
-        .find(|method| method.as_str() == text)
-        .ok_or("expected none, client_secret_basic or client_secret_post")
+    [
+        ClientAuthMethod::None,
+        ClientAuthMethod::ClientSecretBasic,
+        ClientAuthMethod::ClientSecretPost,
+        ClientAuthMethod::PrivateKeyJwt,
+    ]
+    .into_iter()
+    .find(|method| method.as_str() == text)
+    .ok_or("expected none, client_secret_basic, client_secret_post or private_key_jwt")
+}
+
+/// The keys of `auth_method = "private_key_jwt"`: `jwks`, as text or `file:/path`, or `jwks_uri`.
+fn keys(section: &mut Section<'_>, method: Option<ClientAuthMethod>) -> Option<Option<ClientKeys>> {
+    let signs = method == Some(ClientAuthMethod::PrivateKeyJwt);
+    let (has_set, has_uri) = (section.has("jwks"), section.has("jwks_uri"));
+    if signs && has_set == has_uri {
+        let problem = "private_key_jwt needs the client's public keys, in one place";
+        section.wrong("jwks", problem, "write jwks = \"file:/path/keys.json\", or jwks_uri = \"https://…\"");
+    } else if !signs && (has_set || has_uri) {
+        let key = if has_set { "jwks" } else { "jwks_uri" };
+        section.wrong(key, "is given, but only private_key_jwt has keys", "take it out, or choose private_key_jwt");
+    }
+    let place = (section.at("jwks"), section.place("jwks"));
+    let inline = section.secret("jwks").and_then(|text| match PublishedKeys::parse(text.expose().as_bytes()) {
+        Ok(keys) => Some(KeySource::Inline(Arc::new(keys))),
+        Err(bad) => {
+            let remedy = "expected {\"keys\":[…]} with public keys for ES256, EdDSA, RS256 or PS256";
+            section.desk.mistake(&place.0, &place.1, bad.to_string(), remedy);
+            None
+        }
+    });
+    let fetched = section
+        .parsed("jwks_uri", "\"https://build.example.com/jwks.json\"", |text| HttpsUrl::parse(text, false))
+        .map(KeySource::Configured);
+    let endpoint_audience = signs && section.yes_or("token_endpoint_audience", false);
+    match (signs, inline.or(fetched)) {
+        (true, Some(source)) => Some(Some(ClientKeys { source, endpoint_audience })),
+        (true, None) => None,
+        (false, _) => Some(None),
+    }
 }

@@ -7,7 +7,7 @@
 //!
 //! The road: `file` reads TOML into a tree whose values know their line; `env` writes the environment over it;
 //! `section` is the checked reader that takes known keys out of it and notes what is missing, unfit or left over.
-//! `server`, `upstream`, `resource` and `client` know the keys, one file per part of the format. Nothing is read twice,
+//! `server`, `upstream`, `resource`, `client` and `cimd` know the keys, one file per part of the format. Nothing is read twice,
 //! and after this room nobody looks at a setting with doubt.
 //!
 //! Safe defaults, and no default where only the operator can know: `public_url` (D9), `secret_key` (D11) and each
@@ -19,6 +19,7 @@
 //! **Nevers.** No other room reads the environment or the file. Nothing is opened or fetched here except the files that
 //! the settings name. No secret appears in a mistake, a warning or a resolved value.
 
+mod cimd;
 mod client;
 mod desk;
 mod disk;
@@ -224,6 +225,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let clients = client::read(top.sections("client"), offers);
     let tokens = server::tokens(&mut top);
     let asking = server::asking(&mut top);
+    let cimd = cimd::read(&mut top, public_url.as_ref());
     let limits = server::limits(&mut top);
     let telemetry = server::telemetry(&mut top);
     top.finish();
@@ -231,6 +233,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let (public_url, tokens, asking, limits, device) = (public_url?, tokens?, asking?, limits?, device?);
     let (admin_listen, admin_token) = admin?;
     let mut keys = keys?.into_iter();
+    let on_loopback = public_url.is_loopback() && listen?.ip().is_loopback();
     Some(Settings {
         listen: listen?,
         admin_listen,
@@ -241,10 +244,14 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         secret_key: keys.next()?,
         older_keys: keys.collect(),
         store: store?,
-        http: upstream_room::http::HttpSettings { timeout: limits.provider_timeout, extra_ca: extra_ca.clone() },
+        http: upstream_room::http::HttpSettings {
+            timeout: limits.provider_timeout,
+            extra_ca: extra_ca.clone(),
+            loopback: on_loopback,
+        },
         upstreams,
         resources,
-        oauth: granting(&public_url, &tokens, &asking, &limits, device.settings, clients),
+        oauth: granting(&public_url, &tokens, &asking, &limits, (device.settings, cimd?), clients),
         proxy: spending(&public_url, &limits, (hosts, origins), extra_ca),
         web: web::Settings {
             public_url: public_url.clone(),
@@ -272,13 +279,14 @@ fn granting(
     tokens: &server::Tokens,
     asking: &server::Asking,
     limits: &server::Limits,
-    device: Option<oauth::DeviceSettings>,
+    (device, cimd): (Option<oauth::DeviceSettings>, oauth::CimdSettings),
     clients: Vec<oauth::StaticClient>,
 ) -> oauth::Settings {
     oauth::Settings {
         public_url: public_url.clone(),
         consent: asking.mode,
         registration: asking.registration,
+        cimd,
         clients,
         loopback_hosts: asking.loopback_hosts,
         code_life: tokens.code_life,

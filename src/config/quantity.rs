@@ -34,6 +34,14 @@ pub(super) fn reading(text: &str) -> Result<Option<usize>, &'static str> {
         .ok_or("expected \"off\", or a size from 1KiB to 4MiB")
 }
 
+/// A number and its unit: `5KiB`; from 1 KiB to 64 KiB, for a document.
+pub(super) fn document_size(text: &str) -> Result<usize, &'static str> {
+    scaled(text, &SIZES)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .filter(|bytes| (1 << 10..=64 << 10).contains(bytes))
+        .ok_or("expected a size from 1KiB to 64KiB, as a number and KiB")
+}
+
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -45,7 +53,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, size};
+    use super::{document_size, duration, size};
 
     #[test]
     fn times_and_sizes_are_read_or_refused() {
@@ -58,6 +66,8 @@ mod tests {
         }
         assert!(duration("1s", "10m")("11m").unwrap_err().contains("from 1s to 10m"));
         assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(document_size("5KiB"), Ok(5 << 10));
+        assert!(document_size("65KiB").is_err() && document_size("0KiB").is_err() && document_size("5").is_err());
         assert!(size("64").is_err());
         assert!(size("1TiB").is_err());
     }

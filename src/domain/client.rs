@@ -64,6 +64,8 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
     /// `client_id` and `client_secret` in the form.
     ClientSecretPost,
+    /// An assertion signed with the client's own key (RFC 7523 §2.2).
+    PrivateKeyJwt,
 }
 
 impl ClientAuthMethod {
@@ -74,13 +76,20 @@ impl ClientAuthMethod {
             Self::None => "none",
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 
-    /// Whether such a client holds a secret.
+    /// Whether such a client proves who it is.
     #[must_use]
     pub const fn is_confidential(self) -> bool {
         !matches!(self, Self::None)
+    }
+
+    /// Whether it does so with a secret that we share.
+    #[must_use]
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
     }
 }
 
@@ -182,6 +191,10 @@ pub struct Client {
     pub grants: BTreeSet<GrantType>,
     /// The scope it registered, if it named one.
     pub scope: Option<Scope>,
+    /// Names what a person agrees to where it can change under one id: a digest of the name, redirect URIs, keys and
+    /// method in a metadata document (CIMD-16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
 }
 
 impl Client {

@@ -13,6 +13,9 @@ pub struct Consent {
     pub browser: BrowserId,
     /// The client it was said to.
     pub client: ClientId,
+    /// Which edition of it, where there are several (CIMD-16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
     /// Where the code would go: scheme and host (loopback without its port).
     pub redirect_host: String,
     /// The MCP server it was said for.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod consent;
 pub mod device;
+pub mod document;
 pub mod grant;
 pub mod id;
 pub mod pkce;
@@ -29,6 +30,7 @@ pub use client::{Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, G
 pub use clock::{Clock, Instant};
 pub use consent::{ApprovedClient, Consent};
 pub use device::{Approval, Device, DeviceState, EnteredCode, Place, UserCode};
+pub use document::{DocumentUrl, FetchedDocument, HostPattern, SpentAssertion};
 pub use grant::{Grant, GrantStage};
 pub use id::{BrowserId, DeviceId, GrantId, RequestId};
 pub use pkce::{CodeChallenge, CodeVerifier};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Destination, Error, ErrorCode, Navigation,
-    Parameters, Refusal, RefusalPage, StateCookie, Step,
+    Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Destination, DocumentHost, Error, ErrorCode,
+    Navigation, Parameters, Refusal, RefusalPage, StateCookie, Step,
     form::Form,
     machine::{Authorize, AuthorizeAsked, AuthorizeQuestion},
     parameters::Given,
@@ -14,8 +14,9 @@ use super::{
 use crate::{
     crypto::hash,
     domain::{
-        AuthorizationRequest, BrowserId, Client, CodeChallenge, Consent, GrantType, RedirectUri, Reply, RequestId,
-        RequestStage, Resource, Scope, Secret, UpstreamState, client::RedirectRefused, scope::OFFLINE_ACCESS,
+        AuthorizationRequest, BrowserId, Client, ClientOrigin, CodeChallenge, Consent, DocumentUrl, GrantType,
+        RedirectUri, Reply, RequestId, RequestStage, Resource, Scope, Secret, UpstreamState, client::RedirectRefused,
+        scope::OFFLINE_ACCESS,
     },
     store::{self, Unavailable},
     upstream::{Begin, Upstream},
@@ -36,7 +37,7 @@ impl AuthorizationServer {
     /// `/authorize` (RFC 6749 §4.1.1).
     pub async fn authorize(&self, parameters: &Parameters, browser: &Browser, navigation: Navigation) -> Step {
         let given = Given::new(parameters);
-        let (client, redirect, was_given) = match self.bind(given) {
+        let (client, redirect, was_given) = match self.bind(given).await {
             Ok(bound) => bound,
             Err(refusal) => return Step::Refuse(refusal),
         };
@@ -69,7 +70,7 @@ impl AuthorizationServer {
     }
 
     /// Who asks, and may it be answered at the address it names? Until both are proven nobody is redirected (AZ-2).
-    fn bind(&self, given: Given<'_>) -> Result<(Client, RedirectUri, bool), Refusal> {
+    async fn bind(&self, given: Given<'_>) -> Result<(Client, RedirectUri, bool), Refusal> {
         let bad_request = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
         let (id, asked) = match (given.one("client_id"), given.one("redirect_uri")) {
             (Ok(Some(id)), Ok(asked)) => (id, asked),
@@ -78,11 +79,15 @@ impl AuthorizationServer {
             }
             (Err(error), _) | (_, Err(error)) => return Err(bad_request(error)),
         };
-        let client = self.find_client(id).ok_or_else(unknown_client)?;
+        let mut client = self.find_client(id).await?;
         let redirect = self.redirect_of(&client, asked)?;
         if !client.may(GrantType::AuthorizationCode) {
             let error = Error::new(ErrorCode::UnauthorizedClient, "this client registered without authorization_code");
             return Err(bad_request(error));
+        }
+        if client.origin == ClientOrigin::Metadata {
+            // A document may hold more than a form should carry, and it is looked at anew at every stage.
+            client.redirect_uris.clear();
         }
         Ok((client, redirect, asked.is_some()))
     }
@@ -197,7 +202,7 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         to: &RedirectUri,
     ) -> Result<Option<Consent>, Unavailable> {
-        let id = store::consent_id(&request.browser, &request.client.id, &to.host(), &request.resource);
+        let id = store::consent_id(&request.browser, &request.client, &to.host(), &request.resource);
         self.parts.store.get(&id).await
     }
 
@@ -212,6 +217,7 @@ impl AuthorizationServer {
         Step::AskConsent(Box::new(ConsentPage {
             client: request.client.title().to_owned(),
             is_static: self.statics.contains_key(&request.client.id),
+            document: self.document_of(&request.client),
             destination,
             resource_title: resource.title.clone(),
             resource: resource.uri.to_string(),
@@ -221,6 +227,12 @@ impl AuthorizationServer {
             upstream_scopes: resource.upstream_scopes.clone(),
             sealed_request: Form::seal(request, &self.parts.keyring, &*self.parts.random),
         }))
+    }
+
+    /// Who describes the client, where it describes itself (CIMD-12).
+    fn document_of(&self, client: &Client) -> Option<DocumentHost> {
+        let url = DocumentUrl::parse(client.id.as_str()).ok().filter(|_| client.origin == ClientOrigin::Metadata)?;
+        Some(DocumentHost { host: url.authority().to_owned(), is_trusted: self.client_documents.is_trusted(&url) })
     }
 
     /// Sends the human to the provider. The record is written here, and here only; whoever comes a second time (a double

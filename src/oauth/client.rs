@@ -1,4 +1,4 @@
-//! Who the client is: found by its id (D2, D3), authenticated as it registered (RFC 6749 §2.3).
+//! Who the client is: found by its id (D2, D3), whichever of the three origins it has.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,19 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, parameters::Given};
+use super::{
+    AuthorizationServer, Error, ErrorCode, Refusal, RefusalPage,
+    document::{Described, Failure},
+};
 use crate::{
-    crypto::hash,
     domain::{
-        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, HttpsUrl,
+        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, DocumentUrl, GrantType, HttpsUrl,
         RegisteredRedirect, Secret, uri::LoopbackHosts,
     },
     store::{self, Unavailable},
 };
 
-const SECRET_PURPOSE: &str = "oauth/client-secret";
+pub(super) const SECRET_PURPOSE: &str = "oauth/client-secret";
 
 /// A registration as it travels inside a `client_id`: short names, since it is in every URL.
 #[derive(Serialize, Deserialize)]
@@ -51,6 +53,44 @@ const fn public() -> ClientAuthMethod {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 const fn is_public(method: &ClientAuthMethod) -> bool {
     !method.is_confidential()
+}
+
+/// Why there is no client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoClient {
+    /// The id means nothing here.
+    Unknown,
+    /// It names a document, which is not to be had.
+    NoDocument(DocumentUrl, Failure),
+}
+
+/// For programs. What may pass is 503, so that nobody throws a registration away over a host's bad minute.
+impl From<NoClient> for Error {
+    fn from(none: NoClient) -> Self {
+        let NoClient::NoDocument(_, failure) = none else {
+            return Self::new(ErrorCode::InvalidClient, "client_id is not known here; register again");
+        };
+        match &failure {
+            Failure::Unreachable(_) | Failure::Busy => {
+                let code = ErrorCode::TemporarilyUnavailable;
+                Self::new(code, "the client's metadata document cannot be fetched, try again").because(failure)
+            }
+            Failure::NotAccepted | Failure::Gone | Failure::Invalid(_) => {
+                Self::new(ErrorCode::InvalidClient, format!("the client's metadata document is refused: {failure}"))
+            }
+        }
+    }
+}
+
+/// For people.
+impl From<NoClient> for Refusal {
+    fn from(none: NoClient) -> Self {
+        let page = match &none {
+            NoClient::Unknown => RefusalPage::UnknownClient,
+            NoClient::NoDocument(url, _) => RefusalPage::NoDocument { url: url.to_string() },
+        };
+        Self { error: none.into(), page }
+    }
 }
 
 impl AuthorizationServer {
@@ -92,8 +132,29 @@ impl AuthorizationServer {
         Secret::new(URL_SAFE_NO_PAD.encode(self.parts.keyring.mac(SECRET_PURPOSE, &[id.as_str().as_bytes()])))
     }
 
-    /// Static clients first, since the operator may have named one as he liked; then sealed registrations.
-    pub(super) fn find_client(&self, id: &str) -> Option<Client> {
+    /// Static clients first, since the operator may have named one as he liked; then sealed registrations, which cost no
+    /// look anywhere; then documents (CIMD-1: found alike at every endpoint).
+    pub(super) async fn find_client(&self, id: &str) -> Result<Client, NoClient> {
+        match self.known_client(id) {
+            Some(client) => Ok(client),
+            None => self.described(id).await.map(|described| described.client),
+        }
+    }
+
+    /// The client whose id is the address of its document.
+    pub(super) async fn described(&self, id: &str) -> Result<Described, NoClient> {
+        if !id.starts_with("https://") {
+            return Err(NoClient::Unknown);
+        }
+        match self.client_documents.client(id).await {
+            Some(Ok(described)) => Ok(described),
+            Some(Err((url, failure))) => Err(NoClient::NoDocument(url, failure)),
+            None => Err(NoClient::Unknown),
+        }
+    }
+
+    /// A client that needs no document.
+    pub(super) fn known_client(&self, id: &str) -> Option<Client> {
         if id.len() > ClientId::LONGEST {
             return None;
         }
@@ -112,62 +173,8 @@ impl AuthorizationServer {
             redirect_uris: sealed.redirect_uris,
             auth_method: sealed.auth_method,
             scope: None,
+            edition: None,
         })
-    }
-
-    /// The client of a request to `/token`, authenticated by the one method it registered (TOK-3, behaviour 8).
-    pub(super) async fn authenticate(
-        &self,
-        given: Given<'_>,
-        basic: Option<&BasicCredentials>,
-    ) -> Result<Client, Error> {
-        let client = self.authenticate_by_keys(given, basic)?;
-        if self.is_blocked(&client.id).await? {
-            return Err(Error::new(ErrorCode::InvalidClient, super::authorize::BLOCKED));
-        }
-        Ok(client)
-    }
-
-    fn authenticate_by_keys(&self, given: Given<'_>, basic: Option<&BasicCredentials>) -> Result<Client, Error> {
-        let refused = |why: &'static str| Err(Error::new(ErrorCode::InvalidClient, why));
-        let (in_form, posted) = (given.first("client_id"), given.first("client_secret"));
-        if basic.is_some() && posted.is_some() {
-            return Err(Error::new(ErrorCode::InvalidRequest, "two ways of client authentication at once"));
-        }
-        let id = match (basic, in_form) {
-            (Some(basic), Some(id)) if basic.id != id => {
-                return Err(Error::new(ErrorCode::InvalidRequest, "client_id differs between header and form"));
-            }
-            (Some(basic), _) => basic.id.as_str(),
-            (None, Some(id)) => id,
-            (None, None) => return refused("client_id is missing"),
-        };
-        let Some(client) = self.find_client(id) else {
-            return refused("client_id is not known here; register again");
-        };
-        // Some HTTP libraries send Basic with an empty password for a public client.
-        let by_header = basic.map(|basic| basic.secret.expose().as_str()).filter(|secret| !secret.is_empty());
-        let presented = match (client.auth_method, by_header, posted) {
-            (ClientAuthMethod::None, None, None) => return Ok(client),
-            (ClientAuthMethod::None, ..) => return refused("this client registered without a secret"),
-            (ClientAuthMethod::ClientSecretBasic, Some(secret), None)
-            | (ClientAuthMethod::ClientSecretPost, None, Some(secret)) => secret,
-            (ClientAuthMethod::ClientSecretBasic, ..) => return refused("this client registered client_secret_basic"),
-            (ClientAuthMethod::ClientSecretPost, ..) => return refused("this client registered client_secret_post"),
-        };
-        if self.is_secret_of(&client, presented) { Ok(client) } else { refused("the client secret is wrong") }
-    }
-
-    fn is_secret_of(&self, client: &Client, presented: &str) -> bool {
-        match self.statics.get(&client.id) {
-            // Hashing first hides the length of the secret from the time that the comparison takes.
-            Some(known) => known.secret.as_ref().is_some_and(|secret| {
-                hash::same(&hash::sha256(secret.expose().as_bytes()), &hash::sha256(presented.as_bytes()))
-            }),
-            None => URL_SAFE_NO_PAD
-                .decode(presented)
-                .is_ok_and(|mac| self.parts.keyring.mac_is(SECRET_PURPOSE, &[client.id.as_str().as_bytes()], &mac)),
-        }
     }
 
     /// Whether the operator has shut this client out.

@@ -9,7 +9,9 @@ use super::{
     parameters::Given,
 };
 use crate::{
-    domain::{ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, Consent, Instant, Reply, Secret},
+    domain::{
+        ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, ClientOrigin, Consent, Instant, Reply, Secret,
+    },
     store::{self, Change, Unavailable},
 };
 
@@ -48,7 +50,7 @@ impl AuthorizationServer {
     /// it begins a login of its own: harmless, since it can only come from the browser that was shown the page, and the
     /// code it leads to is bound to the same client, redirect URI and PKCE challenge.
     pub async fn decide(&self, form: &Parameters, browser: &Browser) -> Step {
-        let (request, decision) = match self.open_form(form, browser) {
+        let (request, decision) = match self.open_form(form, browser).await {
             Ok(opened) => opened,
             Err(refusal) => return Step::Refuse(refusal),
         };
@@ -64,7 +66,11 @@ impl AuthorizationServer {
     }
 
     /// The request in the form, if it was made for this browser (CON-4), is in time and may still be answered (AZ-4).
-    fn open_form(&self, form: &Parameters, browser: &Browser) -> Result<(AuthorizationRequest, Decision), Refusal> {
+    async fn open_form(
+        &self,
+        form: &Parameters,
+        browser: &Browser,
+    ) -> Result<(AuthorizationRequest, Decision), Refusal> {
         let bad = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
         let given = Given::new(form).check().map_err(bad)?;
         let decision = match given.first("decision") {
@@ -83,13 +89,22 @@ impl AuthorizationServer {
         if form.expires <= self.parts.clock.now() {
             return Err(expired("the form is too old"));
         }
-        let client = self.still_answerable(&form.client, &form.reply)?;
+        let client = self.still_answerable((&form.client, form.edition.as_deref()), &form.reply).await?;
         Ok((form.of(client), decision))
     }
 
     /// AZ-4: the client and its redirect URI are looked at anew, since hours of configuration may lie between two stages.
-    pub(super) fn still_answerable(&self, client: &ClientId, reply: &Reply) -> Result<Client, Refusal> {
-        let client = self.find_client(client.as_str()).ok_or_else(unknown_client)?;
+    /// What a document says now must also be what the page showed (CIMD-16).
+    pub(super) async fn still_answerable(
+        &self,
+        (id, edition): (&ClientId, Option<&str>),
+        reply: &Reply,
+    ) -> Result<Client, Refusal> {
+        let client = self.find_client(id.as_str()).await?;
+        if client.edition.as_deref() != edition {
+            let error = Error::new(ErrorCode::InvalidRequest, "the client has changed since the login began");
+            return Err(Refusal { error, page: RefusalPage::Expired });
+        }
         match reply {
             Reply::Redirect { to, .. } => self.redirect_of(&client, Some(to.as_str())).map(drop)?,
             Reply::Device(_) => self.check_device_client(&client).map_err(|_| unknown_client())?,
@@ -113,6 +128,7 @@ impl AuthorizationServer {
             let consent = Consent {
                 browser: request.browser,
                 client: request.client.id.clone(),
+                edition: request.client.edition.clone(),
                 redirect_host: to.host(),
                 resource: request.resource.clone(),
                 scope: request.scope.clone(),
@@ -131,8 +147,16 @@ impl AuthorizationServer {
         Err(Error::new(ErrorCode::AccessDenied, "the person declined"))
     }
 
-    /// Keeps the record of a client that a human lets in, and says whether the operator has shut it out.
+    /// Keeps what outlives the process of a client that a human lets in, and says whether the operator has shut it out.
     pub(super) async fn note_client(&self, client: &Client) -> Result<Standing, Unavailable> {
+        let standing = self.note(client).await?;
+        if client.origin == ClientOrigin::Metadata && standing == Standing::Welcome {
+            self.client_documents.keep(client).await;
+        }
+        Ok(standing)
+    }
+
+    async fn note(&self, client: &Client) -> Result<Standing, Unavailable> {
         let (now, id) = (self.parts.clock.now(), store::client_id(&client.id));
         // Mostly it is there already: nothing is to be written, nor waited for.
         match self.parts.store.get::<ApprovedClient>(&id).await? {

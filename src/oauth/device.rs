@@ -196,7 +196,7 @@ impl AuthorizationServer {
         }
         let Some(code) = code else { return self.user_code_page(browser, None, Some(UserCodeTrouble::Unknown)) };
         match self.entered(&code, browser.id).await {
-            Ok(Some(device)) => self.ask_for_device(device, code, browser, place),
+            Ok(Some(device)) => self.ask_for_device(device, code, browser, place).await,
             Ok(None) => self.user_code_page(browser, None, Some(UserCodeTrouble::Unknown)),
             Err(outage) => {
                 let error = Error::from(outage);
@@ -226,7 +226,7 @@ impl AuthorizationServer {
     }
 
     /// The consent page of this device: always, whatever was agreed to before.
-    fn ask_for_device(&self, device: Device, code: UserCode, browser: &Browser, place: &Place) -> Step {
+    async fn ask_for_device(&self, device: Device, code: UserCode, browser: &Browser, place: &Place) -> Step {
         let Some(resource) = self.resource_at(&device.resource) else {
             return Step::Refuse(Refusal { error: gone(), page: RefusalPage::Unavailable });
         };
@@ -246,7 +246,7 @@ impl AuthorizationServer {
             expires: device.expires,
             stage: RequestStage::AwaitingConsent,
         };
-        if let Err(refusal) = self.still_answerable(&request.client.id, &request.reply) {
+        if let Err(refusal) = self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await {
             return Step::Refuse(refusal);
         }
         self.ask_consent(request, resource, &Scope::default(), destination)

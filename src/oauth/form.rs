@@ -25,6 +25,9 @@ pub(super) struct Form {
     id: RequestId,
     #[serde(rename = "c")]
     pub(super) client: ClientId,
+    /// Which edition of its document was on the page (CIMD-16).
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub(super) edition: Option<String>,
     #[serde(rename = "a")]
     pub(super) reply: Reply,
     #[serde(rename = "r")]
@@ -43,6 +46,7 @@ impl Form {
         let form = Self {
             id: request.id,
             client: request.client.id,
+            edition: request.client.edition,
             reply: request.reply,
             resource: request.resource,
             scope: request.scope,

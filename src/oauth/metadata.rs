@@ -6,12 +6,17 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{AuthorizationServer, Parts, Settings};
-use crate::domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS};
+use crate::{
+    crypto::jwt::published::ASSERTION_ALGS,
+    domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
+};
 
 /// The documents, ready to be sent.
 pub(super) struct Documents {
     /// RFC 8414 and OIDC discovery alike.
     pub(super) server: Bytes,
+    /// The same, announcing that a client may be described by a document of its own (ASM-6).
+    pub(super) announcing: Bytes,
     /// RFC 9728, by the path of the Resource; the root under the empty path where PRM-11 lets it.
     pub(super) resources: BTreeMap<String, Bytes>,
 }
@@ -33,13 +38,45 @@ struct ServerMetadata<'a> {
     response_types_supported: [&'a str; 1],
     response_modes_supported: [&'a str; 1],
     grant_types_supported: Vec<&'a str>,
-    token_endpoint_auth_methods_supported: [&'a str; 3],
-    revocation_endpoint_auth_methods_supported: [&'a str; 3],
-    introspection_endpoint_auth_methods_supported: [&'a str; 2],
+    #[serde(flatten)]
+    auth_methods: AuthMethods<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id_metadata_document_supported: Option<bool>,
     code_challenge_methods_supported: [&'a str; 1],
     authorization_response_iss_parameter_supported: bool,
     subject_types_supported: [&'a str; 1],
     id_token_signing_alg_values_supported: [&'a str; 1],
+}
+
+/// How clients prove themselves, and with which algorithms where they sign.
+#[derive(Serialize)]
+struct AuthMethods<'a> {
+    token_endpoint_auth_methods_supported: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+    revocation_endpoint_auth_methods_supported: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+    introspection_endpoint_auth_methods_supported: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+}
+
+impl AuthMethods<'_> {
+    fn of(with_keys: bool) -> Self {
+        let mut confidential = vec!["client_secret_basic", "client_secret_post"];
+        confidential.extend(with_keys.then_some("private_key_jwt"));
+        let all: Vec<_> = std::iter::once("none").chain(confidential.iter().copied()).collect();
+        let algs = with_keys.then_some(ASSERTION_ALGS);
+        Self {
+            token_endpoint_auth_methods_supported: all.clone(),
+            token_endpoint_auth_signing_alg_values_supported: algs,
+            revocation_endpoint_auth_methods_supported: all,
+            revocation_endpoint_auth_signing_alg_values_supported: algs,
+            introspection_endpoint_auth_methods_supported: confidential,
+            introspection_endpoint_auth_signing_alg_values_supported: algs,
+        }
+    }
 }
 
 /// RFC 9728 §2.
@@ -70,14 +107,16 @@ impl Documents {
         if let Some(resource) = default_resource(&parts.resources) {
             resources.entry(String::new()).or_insert_with(|| document(resource));
         }
-        Self { server: server(settings, parts), resources }
+        let (server, announcing) = (server(settings, parts, false), server(settings, parts, true));
+        Self { server, announcing, resources }
     }
 }
 
-fn server(settings: &Settings, parts: &Parts) -> Bytes {
+fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
     let issuer = settings.public_url.trimmed();
     // SEP-2207: clients ask for it only where it is listed. It is no permission, so no Resource lists it.
     let scopes = all_scopes(&parts.resources).joined_with(&Scope::parse(OFFLINE_ACCESS));
+    let has_static_keys = settings.clients.iter().any(|known| known.keys.is_some());
     json(&ServerMetadata {
         issuer,
         authorization_endpoint: format!("{issuer}/authorize"),
@@ -91,9 +130,8 @@ fn server(settings: &Settings, parts: &Parts) -> Bytes {
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: grant_types(settings),
-        token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
-        revocation_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
-        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        auth_methods: AuthMethods::of(is_announcing || has_static_keys),
+        client_id_metadata_document_supported: is_announcing.then_some(true),
         code_challenge_methods_supported: ["S256"],
         authorization_response_iss_parameter_supported: true,
         subject_types_supported: ["public"],

@@ -23,11 +23,14 @@
 //! registered, looked at again at every stage (AZ-4, S7). The client's `scope`, `resource` and `prompt` never go upstream
 //! (D8), and the provider's words never go to the client (S29). No URL is computed from a request header (D9).
 
+mod assertion;
+mod authenticate;
 mod authorize;
 mod callback;
 mod client;
 mod consent;
 mod device;
+mod document;
 pub mod error;
 mod form;
 mod grant;
@@ -44,21 +47,23 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use device::{DeviceAuthorization, DeviceSettings};
+use document::ClientDocuments;
+pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
 pub use grant::{BasicCredentials, TokenResponse};
 pub use introspect::{Introspection, Said};
 pub use parameters::Parameters;
 pub use step::{
-    Answer, Browser, ConsentPage, Destination, DeviceEnd, Navigation, Refusal, RefusalPage, StateCookie, Step,
-    UserCodePage, UserCodeTrouble,
+    Answer, Browser, ConsentPage, Destination, DeviceEnd, DocumentHost, Navigation, Refusal, RefusalPage, StateCookie,
+    Step, UserCodePage, UserCodeTrouble,
 };
 
 use crate::{
-    crypto::{Keyring, Random},
-    domain::{Client, ClientId, Clock, HttpsUrl, Resource, Secret, uri::LoopbackHosts},
+    crypto::{Keyring, Random, jwt::published::PublishedKeys},
+    domain::{Client, ClientId, Clock, DocumentUrl, HttpsUrl, Resource, Secret, uri::LoopbackHosts},
     store::Store,
     token::Mint,
-    upstream::Upstreams,
+    upstream::{Upstreams, http::Http},
 };
 
 /// How grants are given.
@@ -70,6 +75,8 @@ pub struct Settings {
     pub consent: ConsentMode,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Clients that are described by documents of their own.
+    pub cimd: CimdSettings,
     /// Clients from the file, with the secret of confidential ones.
     pub clients: Vec<StaticClient>,
     /// Whether the loopback names stand for one another (behaviour 10).
@@ -107,8 +114,30 @@ pub enum ConsentMode {
 pub struct StaticClient {
     /// The client.
     pub client: Client,
-    /// Its secret, if it authenticates.
+    /// Its secret, if it authenticates with one.
     pub secret: Option<Secret<String>>,
+    /// Its keys, if it authenticates with `private_key_jwt`.
+    pub keys: Option<ClientKeys>,
+}
+
+/// What a client's assertions are judged by (RFC 7523 §3).
+#[derive(Debug, Clone)]
+pub struct ClientKeys {
+    /// Where its keys are.
+    pub source: KeySource,
+    /// Whether its assertions may name the token endpoint as their audience instead of the issuer (CC-2).
+    pub endpoint_audience: bool,
+}
+
+/// Where a client's public keys are.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// In the configuration, or in the client's document.
+    Inline(Arc<PublishedKeys>),
+    /// At an address that the client's document names: fetched as a stranger's.
+    Published(DocumentUrl),
+    /// At an address that the operator wrote down: it may be in a private network.
+    Configured(HttpsUrl),
 }
 
 /// The rooms it leans on.
@@ -119,6 +148,8 @@ pub struct Parts {
     pub mint: Mint,
     /// Providers.
     pub upstreams: Upstreams,
+    /// The way to clients' documents.
+    pub http: Http,
     /// Keys.
     pub keyring: Arc<Keyring>,
     /// Time.
@@ -137,6 +168,7 @@ pub struct AuthorizationServer {
     issuer: String,
     documents: metadata::Documents,
     statics: HashMap<ClientId, StaticClient>,
+    client_documents: ClientDocuments,
 }
 
 impl AuthorizationServer {
@@ -146,13 +178,23 @@ impl AuthorizationServer {
         let issuer = settings.public_url.trimmed().to_owned();
         let documents = metadata::Documents::of(&settings, &parts);
         let statics = settings.clients.iter().map(|known| (known.client.id.clone(), known.clone())).collect();
-        Self { settings, parts, issuer, documents, statics }
+        let (http, store, clock) = (parts.http.clone(), parts.store.clone(), Arc::clone(&parts.clock));
+        let client_documents = ClientDocuments::new(settings.cimd.clone(), http, store, clock);
+        Self { settings, parts, issuer, documents, statics, client_documents }
+    }
+
+    /// Keeps clients' documents at hand and looks whether they can be fetched from here. Runs until it is dropped.
+    pub async fn tend_documents(&self) {
+        self.client_documents.tend().await;
     }
 
     /// RFC 8414 and OIDC discovery: the same bytes everywhere (behaviour 3).
     #[must_use]
     pub fn metadata(&self) -> Bytes {
-        self.documents.server.clone()
+        match self.client_documents.is_announced() {
+            true => self.documents.announcing.clone(),
+            false => self.documents.server.clone(),
+        }
     }
 
     /// RFC 9728 for the Resource at `path` (empty or `/notes`); for the root also where PRM-11 lets it.

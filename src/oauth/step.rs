@@ -113,6 +113,8 @@ pub struct ConsentPage {
     pub client: String,
     /// Whether an operator vouches for it (static client).
     pub is_static: bool,
+    /// Who describes it, if a document does (CIMD-12).
+    pub document: Option<DocumentHost>,
     /// Where the answer goes.
     pub destination: Destination,
     /// The MCP server's title.
@@ -164,6 +166,15 @@ pub enum Destination {
     },
 }
 
+/// The host whose document describes a client. That much about it is proven: nobody else can publish there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentHost {
+    /// Host, and port if it is an unusual one.
+    pub host: String,
+    /// Whether the operator vouches for it (CIMD-13).
+    pub is_trusted: bool,
+}
+
 /// A page for a human who cannot be sent back (error before a redirect URI is proven; broken, foreign or used links).
 #[derive(Debug)]
 pub struct Refusal {
@@ -184,6 +195,11 @@ pub enum RefusalPage {
     BadRedirect {
         /// What was asked for.
         requested: String,
+    },
+    /// `client_id` is the address of a document that is not to be had, or not to be used.
+    NoDocument {
+        /// Where it should be.
+        url: String,
     },
     /// The form or link is too old.
     Expired,

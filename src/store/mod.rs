@@ -49,7 +49,7 @@ use bytes::Bytes;
 pub use liveness::Liveness;
 use liveness::Watchers;
 pub use open::open;
-pub use record::{Record, client_id, consent_id};
+pub use record::{Record, client_id, consent_id, document_id};
 pub use seals::{Resealed, Seal};
 pub use settings::{Fsync, OpenError, PostgresSettings, RedisSettings, Settings, SledSettings, Tls};
 

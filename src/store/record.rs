@@ -6,8 +6,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     crypto::hash::sha256,
     domain::{
-        ApprovedClient, AuthorizationRequest, BrowserId, ClientId, Consent, Device, EnteredCode, Grant, Instant,
-        ResourceUri,
+        ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, Consent, Device, EnteredCode,
+        FetchedDocument, Grant, Instant, ResourceUri, SpentAssertion,
     },
 };
 
@@ -90,7 +90,7 @@ impl Record for Consent {
     const DURABLE: bool = false;
 
     fn id(&self) -> String {
-        consent_id(&self.browser, &self.client, &self.redirect_host, &self.resource)
+        consent_key(&self.browser, (&self.client, self.edition.as_deref()), &self.redirect_host, &self.resource)
     }
 
     fn expires(&self) -> Instant {
@@ -112,10 +112,59 @@ impl Record for ApprovedClient {
     }
 }
 
+/// `metadata/{hash of url}`. Written when a person has agreed to the client or the client has proved itself, never for a
+/// stranger's wish alone. Best effort: losing one in a crash fetches once more.
+impl Record for FetchedDocument {
+    const KIND: &'static str = "metadata";
+    const PURPOSE: &'static str = "store/metadata";
+    const DURABLE: bool = false;
+
+    fn id(&self) -> String {
+        document_id(&self.url)
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `assertion/{hash of client and jti}`. Inserted, durably: of many who present one assertion, one gets in.
+impl Record for SpentAssertion {
+    const KIND: &'static str = "assertion";
+    const PURPOSE: &'static str = "store/assertion";
+
+    fn id(&self) -> String {
+        digest(&[self.client.as_str(), &self.jti])
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
 /// Where the [`Consent`] of these four lies, for looking one up before there is one (CON-8).
 #[must_use]
-pub fn consent_id(browser: &BrowserId, client: &ClientId, redirect_host: &str, resource: &ResourceUri) -> String {
-    format!("{browser}/{}", digest(&[client.as_str(), redirect_host, resource.as_str()]))
+pub fn consent_id(browser: &BrowserId, client: &Client, redirect_host: &str, resource: &ResourceUri) -> String {
+    consent_key(browser, (&client.id, client.edition.as_deref()), redirect_host, resource)
+}
+
+fn consent_key(
+    browser: &BrowserId,
+    (client, edition): (&ClientId, Option<&str>),
+    redirect_host: &str,
+    resource: &ResourceUri,
+) -> String {
+    let digest = match edition {
+        None => digest(&[client.as_str(), redirect_host, resource.as_str()]),
+        Some(edition) => digest(&[client.as_str(), redirect_host, resource.as_str(), edition]),
+    };
+    format!("{browser}/{digest}")
+}
+
+/// Where the [`FetchedDocument`] from there lies.
+#[must_use]
+pub fn document_id(url: &str) -> String {
+    digest(&[url])
 }
 
 /// Where the [`ApprovedClient`] of this client lies.
@@ -143,15 +192,19 @@ mod tests {
         let url = |text| crate::domain::HttpsUrl::parse(text, false).unwrap();
         let resource = ResourceUri::under(&url("https://mcp.example.com"), "/notes");
         let browser = BrowserId::from_bytes([3; 16]);
-        let id = |client: &str, host: &str| consent_id(&browser, &ClientId::new(client), host, &resource);
+        let id = |client: &str, host: &str| consent_key(&browser, (&ClientId::new(client), None), host, &resource);
         let one = id("abc", "https://claude.ai");
         assert_eq!(one, id("abc", "https://claude.ai"));
         assert!(one.starts_with(&format!("{browser}/")));
         assert_ne!(one, id("ab", "chttps://claude.ai"));
         assert_ne!(one, id("abc", "https://claude.ai.evil"));
         let elsewhere = ResourceUri::under(&url("https://mcp.example.com"), "/mail");
-        assert_ne!(one, consent_id(&browser, &ClientId::new("abc"), "https://claude.ai", &elsewhere));
+        assert_ne!(one, consent_key(&browser, (&ClientId::new("abc"), None), "https://claude.ai", &elsewhere));
         let stranger = BrowserId::from_bytes([4; 16]);
-        assert_ne!(one, consent_id(&stranger, &ClientId::new("abc"), "https://claude.ai", &resource));
+        let edition =
+            |edition| consent_key(&browser, (&ClientId::new("abc"), Some(edition)), "https://claude.ai", &resource);
+        assert_ne!(one, edition("1"));
+        assert_ne!(edition("1"), edition("2"));
+        assert_ne!(one, consent_key(&stranger, (&ClientId::new("abc"), None), "https://claude.ai", &resource));
     }
 }

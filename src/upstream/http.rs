@@ -9,13 +9,16 @@
 use std::{
     error::Error as _,
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+use super::address::is_public;
 
 /// The largest body that is read, in bytes; more is an error, not a truncation.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -31,6 +34,26 @@ pub type Answer = http::Response<Vec<u8>>;
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
+/// Nothing was fetched from a stranger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfetched {
+    /// The host does not answer, not in time, or must not be asked: from outside these are one.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// It answers with more than it may.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl From<Unfetched> for NoAnswer {
+    fn from(unfetched: Unfetched) -> Self {
+        match unfetched {
+            Unfetched::NoAnswer(none) => none,
+            Unfetched::TooLong(_) => Self(unfetched.to_string()),
+        }
+    }
+}
+
 /// The HTTP client for everything that the house itself fetches. Cheap to clone.
 #[derive(Clone)]
 pub struct Http(Arc<Faces>);
@@ -39,6 +62,7 @@ struct Faces {
     /// How long one request may take.
     patience: Duration,
     extra_ca: Vec<reqwest::Certificate>,
+    guard: Guard,
     /// Loopback hosts of the operator's: past any proxy.
     near: Built,
     /// Other hosts of the operator's.
@@ -58,6 +82,36 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// PEM of further certificate authorities.
     pub extra_ca: Option<Vec<u8>>,
+    /// Whether strangers may name loopback addresses: only for a house that is itself on loopback (CIMD-6).
+    pub loopback: bool,
+}
+
+/// Where names become addresses. The system's resolver everywhere but in tests of those who lie to it.
+pub trait Names: Send + Sync + 'static {
+    /// The addresses of a name. Port 0 stands for the one in the URL.
+    fn lookup<'a>(&'a self, name: &'a str) -> Found<'a>;
+}
+
+/// What [`Names`] find.
+pub type Found<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// The resolver of the system.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemNames;
+
+impl Names for SystemNames {
+    fn lookup<'a>(&'a self, name: &'a str) -> Found<'a> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+    }
+}
+
+/// What a request to a stranger may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// Bytes of body; more is an error.
+    pub size: usize,
+    /// From the look-up of the name to the last byte.
+    pub time: Duration,
 }
 
 /// The most that [`HttpSettings::timeout`] may be.
@@ -65,7 +119,7 @@ const LONGEST: Duration = Duration::from_secs(8);
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { timeout: LONGEST, extra_ca: None }
+        Self { timeout: LONGEST, extra_ca: None, loopback: false }
     }
 }
 
@@ -76,6 +130,14 @@ impl Http {
     /// # Errors
     /// When the certificates do not parse.
     pub fn new(settings: &HttpSettings) -> Result<Self, String> {
+        Self::with_names(settings, Arc::new(SystemNames))
+    }
+
+    /// The same, where strangers' names are looked up by `names`.
+    ///
+    /// # Errors
+    /// When the certificates do not parse.
+    pub fn with_names(settings: &HttpSettings, names: Arc<dyn Names>) -> Result<Self, String> {
         // An error only says that there is one already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let extra = match &settings.extra_ca {
@@ -86,6 +148,7 @@ impl Http {
         let faces = Faces {
             patience: settings.timeout.min(LONGEST),
             extra_ca: extra,
+            guard: Guard { names, loopback: settings.loopback },
             near: OnceLock::new(),
             far: OnceLock::new(),
             guarded: OnceLock::new(),
@@ -122,26 +185,28 @@ impl Http {
             Some(Host::Ipv6(ip)) if ip.is_loopback() => self.0.near()?,
             _ => self.0.far()?,
         };
-        send(client, request, MAX_BODY, enough).await
+        Ok(send(client, request, (MAX_BODY, None), enough).await?)
     }
 
-    /// Fetches an address that a stranger named; at most `cap` bytes of body.
+    /// Fetches an address that a stranger named (S22). The name is looked up once, every address it has must be public, and
+    /// what is connected to is one of those very addresses: there is no second look-up that could say otherwise.
     ///
     /// # Errors
-    /// [`NoAnswer`], also for plain http and for any address that is not public.
-    pub async fn public(&self, request: Request, cap: usize) -> Result<Answer, NoAnswer> {
+    /// [`Unfetched`], also for plain http, for any address that is not public, and beyond the `cap`.
+    pub async fn public(&self, request: Request, cap: Cap) -> Result<Answer, Unfetched> {
         // A literal address never meets the resolver, so it is looked at here.
         let url = Url::parse(&request.uri().to_string()).map_err(|_| NoAnswer("not a URL".into()))?;
         let literal = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
             Some(Host::Domain(_)) => None,
-            None => return Err(NoAnswer("not a URL with a host".into())),
+            None => return Err(NoAnswer("not a URL with a host".into()).into()),
         };
-        if literal.is_some_and(|ip| !is_public(ip)) {
-            return Err(NoAnswer(Private.to_string()));
+        if literal.is_some_and(|ip| !self.0.guard.admits(ip)) {
+            return Err(NoAnswer(Private.to_string()).into());
         }
-        send(self.0.guarded()?, request, cap.min(MAX_BODY), |_| false).await
+        let cap = (cap.size.min(MAX_BODY), Some(cap.time.min(self.0.patience)));
+        send(self.0.guarded()?, request, cap, |_| false).await
     }
 }
 
@@ -155,7 +220,11 @@ impl Faces {
     }
 
     fn guarded(&self) -> Result<&reqwest::Client, NoAnswer> {
-        self.built(&self.guarded, &|base| base.no_proxy().https_only(true).dns_resolver(Guard))
+        // No idle connections: each fetch is looked at anew, and strangers' hosts hold none of our sockets.
+        let dress = |base: reqwest::ClientBuilder| {
+            base.no_proxy().https_only(true).dns_resolver(self.guard.clone()).pool_max_idle_per_host(0)
+        };
+        self.built(&self.guarded, &dress)
     }
 
     fn built<'a>(
@@ -193,10 +262,13 @@ impl fmt::Debug for Http {
 async fn send(
     client: &reqwest::Client,
     request: Request,
-    cap: usize,
+    (cap, time): (usize, Option<Duration>),
     enough: impl Fn(&[u8]) -> bool + Send,
-) -> Result<Answer, NoAnswer> {
-    let request = reqwest::Request::try_from(request).map_err(|e| NoAnswer(words(&e)))?;
+) -> Result<Answer, Unfetched> {
+    let mut request = reqwest::Request::try_from(request).map_err(|e| NoAnswer(words(&e)))?;
+    if time.is_some() {
+        *request.timeout_mut() = time;
+    }
     let mut reply = client.execute(request).await.map_err(|e| NoAnswer(words(&e)))?;
     let mut answer = Answer::new(Vec::new());
     *answer.status_mut() = reply.status();
@@ -204,7 +276,7 @@ async fn send(
     while let Some(chunk) = reply.chunk().await.map_err(|e| NoAnswer(words(&e)))? {
         // Checked while it streams: a provider that never stops must not fill our memory.
         if answer.body().len() + chunk.len() > cap {
-            return Err(NoAnswer(format!("the answer is longer than {cap} bytes")));
+            return Err(Unfetched::TooLong(cap));
         }
         answer.body_mut().extend_from_slice(&chunk);
         if enough(answer.body()) {
@@ -228,8 +300,18 @@ fn words(error: &reqwest::Error) -> String {
     if text.is_empty() { "the request could not be sent".into() } else { text }
 }
 
-/// Resolves by the system and refuses the name if any of its addresses is not public.
-struct Guard;
+/// Looks names up and refuses those of which any address is not public.
+#[derive(Clone)]
+struct Guard {
+    names: Arc<dyn Names>,
+    loopback: bool,
+}
+
+impl Guard {
+    fn admits(&self, ip: IpAddr) -> bool {
+        is_public(ip) || (self.loopback && ip.is_loopback())
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not public")]
@@ -237,10 +319,11 @@ struct Private;
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = guard.names.lookup(name.as_str()).await?;
             // One private address among public ones is already an attempt.
-            if found.is_empty() || found.iter().any(|address| !is_public(address.ip())) {
+            if found.is_empty() || found.iter().any(|found| !guard.admits(found.ip())) {
                 return Err(Private.into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
@@ -248,88 +331,9 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether an address belongs to the public Internet: none of the special blocks of RFC 6890 and its successors.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    !(a == 0                                      // this network
-        || ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()                     // also 169.254.169.254, the clouds' metadata
-        || a == 100 && (64..=127).contains(&b)    // carrier-grade NAT, and Tailscale
-        || (a, b, c) == (192, 0, 0)               // IETF protocol assignments
-        || (a, b, c) == (192, 88, 99)             // 6to4 relays
-        || a == 198 && (b == 18 || b == 19)       // benchmarks
-        || ip.is_documentation()
-        || a >= 224) // multicast, reserved, broadcast
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    if let Some(inner) = ip.to_ipv4_mapped() {
-        return is_public_v4(inner);
-    }
-    let [a, b, c, d, e, f, g, h] = ip.segments();
-    if (a, b, c, d, e, f) == (0x64, 0xff9b, 0, 0, 0, 0) {
-        let [[w, x], [y, z]] = [g.to_be_bytes(), h.to_be_bytes()];
-        return is_public_v4(Ipv4Addr::new(w, x, y, z)); // NAT64
-    }
-    // Only 2000::/3 is routed at all; inside it, Teredo and the like, documentation, and 6to4 are not the Internet.
-    a & 0xe000 == 0x2000
-        && !(a == 0x2001 && b < 0x0200)
-        && (a, b) != (0x2001, 0x0db8)
-        && a != 0x2002
-        && a & 0xfff0 != 0x3ff0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn s22_only_public_addresses_are_public() {
-        for inside in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "127.0.0.1",
-            "127.9.9.9",
-            "169.254.169.254",
-            "172.16.0.1",
-            "192.0.0.8",
-            "192.0.2.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "203.0.113.9",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::7f00:1",
-            "fe80::1",
-            "fc00::1",
-            "fd12::1",
-            "ff02::1",
-            "2001:db8::1",
-            "2001::1",
-            "2002:7f00:1::",
-            "3fff::1",
-            "::7f00:1",
-        ] {
-            assert!(!is_public(inside.parse().unwrap()), "{inside}");
-        }
-        for outside in ["1.1.1.1", "100.128.0.1", "172.32.0.1", "2606:4700::1111", "2a00:1450::8", "64:ff9b::101:101"] {
-            assert!(is_public(outside.parse().unwrap()), "{outside}");
-        }
-    }
 
     #[tokio::test]
     async fn s22_a_stranger_cannot_make_us_fetch_inside() {
@@ -345,8 +349,8 @@ mod tests {
             "http://localhost/x",
         ] {
             let request = http::Request::get(url).body(Vec::new()).unwrap();
-            let error = http.public(request, 5 * 1024).await.unwrap_err();
-            assert!(error.0.contains("not public") || url.starts_with("http:"), "{url}: {error}");
+            let error = http.public(request, Cap { size: 5 * 1024, time: Duration::from_secs(5) }).await.unwrap_err();
+            assert!(error.to_string().contains("not public") || url.starts_with("http:"), "{url}: {error}");
         }
     }
 }

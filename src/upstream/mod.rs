@@ -24,6 +24,7 @@
 //! token that is not signed by the provider's published key, no e-mail address as a name for a person. No failure is
 //! remembered longer than seconds, and none at start-up matters: everything is fetched at the first need.
 
+mod address;
 pub mod answer;
 mod begin;
 mod cached;

@@ -283,6 +283,15 @@ impl<'a> Advice<'a> {
                 address: Some(requested),
                 with_reset: true,
             },
+            (RefusalPage::NoDocument { url }, _) => Advice {
+                title: "Your app could not be looked up",
+                what: "It introduces itself by the address below, and what should be there is missing, out of order or \
+                       not accepted by this server. Nothing was granted.",
+                next: "Wait a minute, then connect again from your app. If it stays like this, tell the maker of the \
+                       app, or the operator of this server.",
+                address: Some(url),
+                with_reset: false,
+            },
             (RefusalPage::Expired, _) => plain(
                 "This login has expired",
                 "It was left open for too long. Nothing was granted.",

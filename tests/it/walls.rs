@@ -28,9 +28,9 @@ const NEVERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Crates that are named behind one door, each with the places that may (a file, or a folder with a final slash).
-const DOORS: [(&str, &[&str]); 30] = [
+const DOORS: [(&str, &[&str]); 31] = [
     ("oxide_auth", &["oauth/machine.rs", "oauth/machine/"]),
-    ("josekit", &["crypto/jwt.rs"]),
+    ("josekit", &["crypto/jwt.rs", "crypto/jwt/"]),
     ("aes_gcm", &["crypto/"]),
     ("hkdf", &["crypto/"]),
     ("hmac", &["crypto/"]),
@@ -50,6 +50,7 @@ const DOORS: [(&str, &[&str]); 30] = [
     ("qrcode", &["web/qr.rs", "cli/"]),
     ("indicatif", &["cli/store.rs"]),
     ("reqwest", &["upstream/http.rs", "cli/dev/", "cli/manage/desk.rs"]),
+    ("http_cache_semantics", &["oauth/document/"]),
     ("hyper", &["proxy/", "web/"]),
     ("hyper_util", &["proxy/", "web/"]),
     ("rmcp", &["cli/dev/"]),

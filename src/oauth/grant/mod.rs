@@ -104,7 +104,9 @@ impl AuthorizationServer {
         }
         // The client first, if one is named: who is not known has to hear `invalid_client`, whatever it asks for, since
         // that is what makes it register anew (behaviour 15). Who names none is told of the grant type first.
-        if basic.is_none() && given.first("client_id").is_none() {
+        let names_client =
+            basic.is_some() || ["client_id", "client_assertion"].iter().any(|n| given.first(n).is_some());
+        if !names_client {
             TokenRequest::read(given)?;
         }
         let client = self.authenticate(given, basic).await?;

@@ -45,6 +45,7 @@ fn consent() -> ConsentPage {
         sealed_request: "sealed-request".into(),
         client: "Claude".into(),
         is_static: false,
+        document: None,
         destination: to("https://claude.ai", "https://claude.ai/api/mcp/auth_callback", false, false),
         resource_title: "Team notes".into(),
         resource: "https://mcp.example.com/notes".into(),

@@ -318,7 +318,18 @@ fn static_clients_are_read_or_refused() {
         ("id = \"c\"\ngrants = [\"device_code\"]", "write [device] enabled = true"),
         ("id = \"c\"\ngrants = [\"refresh_token\"]", "lets the client begin nothing"),
         ("id = \"c\"\ngrants = [\"refresh_token\", \"device_code\"]\nredirect_uris = []", "take one of them out"),
-        ("id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"", "expected none, client_secret_basic"),
+        ("id = \"c\"\nredirect_uris = []\nauth_method = \"client_secret_jwt\"", "expected none, client_secret_basic"),
+        ("id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"", "needs the client's public keys"),
+        ("id = \"c\"\nredirect_uris = []\njwks = \"{}\"", "only private_key_jwt has keys"),
+        ("id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"\njwks = \"{}\"", "is not a JWK set"),
+        (
+            "id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"\njwks = '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}'",
+            "holds private or symmetric key material",
+        ),
+        (
+            "id = \"c\"\nredirect_uris = []\nauth_method = \"private_key_jwt\"\njwks_uri = \"http://keys.example/k\"",
+            "plain http is only accepted on loopback",
+        ),
     ] {
         assert!(mistakes(&client(text)).contains(problem), "{text}: {}", mistakes(&client(text)));
     }

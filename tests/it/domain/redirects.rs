@@ -24,6 +24,7 @@ fn client(uris: &[&str]) -> Client {
         auth_method: ClientAuthMethod::None,
         grants: std::collections::BTreeSet::new(),
         scope: None,
+        edition: None,
     }
 }
 

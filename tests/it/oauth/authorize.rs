@@ -36,7 +36,7 @@ async fn d2_a_page_is_shown_and_nothing_is_written() {
 #[tokio::test]
 async fn behaviour_14_an_unknown_client_gets_a_page_and_never_a_redirect() {
     let house = House::open().await;
-    for id in ["gone", "vst1.AAAA", "https://claude.ai/oauth/mcp-oauth-client-metadata"] {
+    for id in ["gone", "vst1.AAAA", "https://claude.ai"] {
         let step = Human::new(&house).visit(&house, &asking(id, CLAUDE)).await;
         assert_eq!(refused(step), (RefusalPage::UnknownClient, "invalid_client"), "{id}");
     }

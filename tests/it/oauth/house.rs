@@ -22,8 +22,8 @@ use vestibule::{
         uri::LoopbackHosts,
     },
     oauth::{
-        AuthorizationServer, Browser, ConsentMode, ConsentPage, Error, Navigation, Parameters, Parts, Refusal,
-        RefusalPage, Settings, StaticClient, Step, TokenResponse,
+        Advertise, AuthorizationServer, Browser, CimdSettings, ConsentMode, ConsentPage, Error, Navigation, Parameters,
+        Parts, Refusal, RefusalPage, Settings, StaticClient, Step, TokenResponse,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
     token::{self, Algorithm, Mint},
@@ -106,6 +106,15 @@ impl House {
         backend: Arc<dyn Backend>,
         change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
     ) -> Self {
+        Self::reaching(Http::new(&HttpSettings::default()).expect("builds"), backend, change).await
+    }
+
+    /// A house that goes out by `http`.
+    pub(super) async fn reaching(
+        http: Http,
+        backend: Arc<dyn Backend>,
+        change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
+    ) -> Self {
         let clock = ManualClock::new();
         let idp = FakeProvider::start(Profile::Oidc, clock.clone()).await;
         let hub = FakeProvider::start(Profile::Github, clock.clone()).await;
@@ -128,9 +137,10 @@ impl House {
             mint: mint.clone(),
             upstreams: Upstreams::new(
                 vec![idp.settings("idp", &at("idp")), hub.settings("hub", &at("hub"))],
-                Http::new(&HttpSettings::default()).expect("builds"),
+                http.clone(),
                 clock.clone(),
             ),
+            http,
             keyring: keyring(),
             clock: clock.clone(),
             random: random(),
@@ -198,6 +208,7 @@ fn settings() -> Settings {
         public_url: HttpsUrl::parse(ISSUER, false).expect("a URL"),
         consent: ConsentMode::Remember,
         registration: true,
+        cimd: CimdSettings { advertise: Advertise::Off, ..CimdSettings::new() },
         clients: Vec::new(),
         loopback_hosts: LoopbackHosts::Alike,
         code_life: Duration::from_secs(60),
@@ -237,8 +248,10 @@ pub(super) fn static_client(id: &str, method: ClientAuthMethod, secret: Option<&
             auth_method: method,
             grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
             scope: None,
+            edition: None,
         },
         secret: secret.map(Secret::from),
+        keys: None,
     }
 }
 

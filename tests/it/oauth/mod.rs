@@ -2,6 +2,7 @@
 
 mod authorize;
 mod callback;
+mod cimd;
 mod code;
 mod consent;
 mod device;

@@ -291,7 +291,7 @@ async fn tok_3_one_way_of_authentication_per_request() {
 #[tokio::test]
 async fn behaviour_15_an_unknown_client_is_told_so() {
     let house = House::open().await;
-    for id in ["Q DEV CLI", "vst1.", "vst1.AAAA", "https://claude.ai/oauth/mcp-oauth-client-metadata", "vst1.%%%"] {
+    for id in ["Q DEV CLI", "vst1.", "vst1.AAAA", "https://claude.ai", "vst1.%%%"] {
         assert_eq!(authenticates(&house, id, None, None).await, "invalid_client", "{id}");
     }
     let anonymous = but(redeeming("x", "vc_x"), "client_id", None);

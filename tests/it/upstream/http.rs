@@ -42,7 +42,7 @@ async fn a_body_without_end_is_cut_off() {
 async fn a_silent_host_is_given_up() {
     let fake = FakeProvider::start(Profile::Oidc, ManualClock::new()).await;
     fake.set_fault(Fault::Hang(At::Jwks));
-    let http = Http::new(&HttpSettings { timeout: Duration::from_millis(100), extra_ca: None }).unwrap();
+    let http = Http::new(&HttpSettings { timeout: Duration::from_millis(100), ..HttpSettings::default() }).unwrap();
     let error = http.operator(get(&format!("{}/jwks?secret=1", fake.issuer()))).await.unwrap_err();
     assert!(error.to_string().starts_with("no answer in time"), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");

@@ -52,7 +52,7 @@ impl Bench {
     /// The same fake, spoken to with less patience.
     pub(super) fn hasty(self) -> Self {
         let settings = self.fake.settings("idp", "https://mcp.example.com/callback/idp");
-        let http = HttpSettings { timeout: std::time::Duration::from_millis(300), extra_ca: None };
+        let http = HttpSettings { timeout: std::time::Duration::from_millis(300), ..HttpSettings::default() };
         Self { upstream: with_http(settings, self.clock.clone(), &http), ..self }
     }
 

@@ -162,7 +162,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
     let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random()).await.unwrap();
     let http = Http::new(&Default::default()).unwrap();
     let callback = format!("{ORIGIN}/callback/idp");
-    let upstreams = Upstreams::new(vec![provider.settings("idp", &callback)], http, clock.clone());
+    let upstreams = Upstreams::new(vec![provider.settings("idp", &callback)], http.clone(), clock.clone());
     let spending = proxy::Settings {
         public_url: public_url.clone(),
         hosts: Vec::new(),
@@ -176,6 +176,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         public_url,
         consent: ConsentMode::Remember,
         registration: true,
+        cimd: oauth::CimdSettings { advertise: oauth::Advertise::Off, ..oauth::CimdSettings::new() },
         clients: Vec::new(),
         loopback_hosts: LoopbackHosts::Alike,
         code_life: Duration::from_secs(60),
@@ -198,6 +199,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         store,
         mint,
         upstreams,
+        http,
         keyring: keyring(),
         clock,
         random: random(),
