@@ -72,7 +72,9 @@ impl AuthorizationServer {
             Err(error) => return unavailable(error),
         };
         let done = Some(cookie_suffix(request.id));
-        if let Err(refusal) = self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await {
+        if let Err(refusal) =
+            self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await
+        {
             return Step::Refuse(refusal);
         }
         match self.conclude(&request, upstream, &returned).await {

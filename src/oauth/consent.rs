@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, ClientOrigin, Consent, Instant, Reply, Secret,
+        ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, ClientOrigin, Consent, Instant, Reply,
+        Secret,
     },
     store::{self, Change, Unavailable},
 };

@@ -246,7 +246,9 @@ impl AuthorizationServer {
             expires: device.expires,
             stage: RequestStage::AwaitingConsent,
         };
-        if let Err(refusal) = self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await {
+        if let Err(refusal) =
+            self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await
+        {
             return Step::Refuse(refusal);
         }
         self.ask_consent(request, resource, &Scope::default(), destination)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vestibule::domain::{DocumentUrl, HostPattern};
-use vestibule::oauth::{Accept, RefusalPage, Step};
+use vestibule::oauth::{Accept, Destination, RefusalPage, Step};
 
 use super::{APP, but, document, host, house, house_with, is_asked, patient_house, told};
 use crate::{
