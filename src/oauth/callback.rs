@@ -65,7 +65,7 @@ impl AuthorizationServer {
         if let Err(failed) = upstream.check_iss(returned.iss).await {
             return not_from_there(failed);
         }
-        let request = match self.take(&state, upstream.name(), browser).await {
+        let request = match self.take(&state, returned.state, upstream.name(), browser).await {
             Ok(Taken::Won(request)) => request,
             Ok(Taken::Gone) => return Step::Refuse(self.gone(&state)),
             Ok(Taken::NotHere) => return Step::Refuse(bad("this callback belongs to another login")),
@@ -142,6 +142,7 @@ impl AuthorizationServer {
     async fn take(
         &self,
         state: &Credential<UpstreamState>,
+        returned: &str,
         upstream: &UpstreamName,
         browser: &Browser,
     ) -> Result<Taken, Error> {
@@ -150,8 +151,15 @@ impl AuthorizationServer {
             request.browser == browser.id
                 && self.resource_at(&request.resource).is_none_or(|resource| resource.upstream == *upstream)
         };
+        // A form that was sent once more has begun this login anew, under the same name. The answer to the old one is
+        // spent, and at the provider a spent code may end the login that it bought.
+        let is_old = |request: &AuthorizationRequest| match &request.stage {
+            RequestStage::AwaitingUpstream { state, .. } => !hash::same(state.expose().as_bytes(), returned.as_bytes()),
+            RequestStage::AwaitingConsent => true,
+        };
         let decide = |request: Option<AuthorizationRequest>| match request {
             None => (Change::Keep, Taken::Gone),
+            Some(request) if is_old(&request) => (Change::Keep, Taken::Gone),
             Some(request) if is_here(&request) => (Change::Remove, Taken::Won(Box::new(request))),
             Some(_) => (Change::Keep, Taken::NotHere),
         };

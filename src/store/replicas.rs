@@ -1,6 +1,6 @@
 //! What other processes do to the records that this one holds in memory (D14).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 
@@ -20,7 +20,9 @@ impl Store {
     /// while a token revoked elsewhere would live on, which is not. A trip too many only costs a read.
     pub async fn look_again(&self) {
         let sights = self.0.watchers.sights();
-        let mut unconfirmed: HashMap<Key, Sight> = sights.into_iter().map(|sight| (sight.key.clone(), sight)).collect();
+        // In key order, so that a simulated run is the same every time (D16).
+        let mut unconfirmed: BTreeMap<Key, Sight> =
+            sights.into_iter().map(|sight| (sight.key.clone(), sight)).collect();
         let looked = tokio::time::timeout(PATIENCE, self.confirm(&mut unconfirmed)).await;
         if !unconfirmed.is_empty() && !matches!(looked, Ok(Ok(()))) {
             let unread = unconfirmed.len();
@@ -32,7 +34,7 @@ impl Store {
     }
 
     /// Takes out of `unconfirmed` what is still as it was seen; stops at the first failure.
-    async fn confirm(&self, unconfirmed: &mut HashMap<Key, Sight>) -> Result<(), Unavailable> {
+    async fn confirm(&self, unconfirmed: &mut BTreeMap<Key, Sight>) -> Result<(), Unavailable> {
         let keys: Vec<Key> = unconfirmed.keys().cloned().collect();
         let read = |key: Key| {
             let backend = Arc::clone(&self.0.backend);

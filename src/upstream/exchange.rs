@@ -16,7 +16,7 @@ use super::{
     metadata::{Known, cut, place, refused},
     provider::ClientAuth,
 };
-use crate::domain::{Secret, UpstreamTokens};
+use crate::domain::{Instant, Secret, UpstreamTokens};
 
 /// Beyond RFC 6749: the ID token (OIDC Core §3.1.3.3), left as text until it is verified.
 #[derive(Clone, Deserialize, Serialize)]
@@ -103,13 +103,14 @@ impl Upstream {
         client
     }
 
-    /// Tokens of ours out of an answer; ends are counted from now by our clock.
-    pub(super) fn tokens(&self, answer: &Tokens) -> UpstreamTokens {
+    /// Tokens of ours out of an answer; ends are counted by our clock from when it was `asked` for: an answer that took
+    /// its time, or a machine that slept over it, must not make a token live longer.
+    pub(super) fn tokens(&self, answer: &Tokens, asked: Instant) -> UpstreamTokens {
         let scope = answer.scopes().map(|scopes| scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" "));
         UpstreamTokens {
             access: Secret::new(answer.access_token().secret().clone()),
             refresh: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
-            expires: answer.expires_in().map(|life| self.clock.now() + life),
+            expires: answer.expires_in().map(|life| asked + life),
             scope,
         }
     }

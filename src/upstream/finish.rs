@@ -21,9 +21,10 @@ impl Upstream {
         self.in_time(async {
             self.check_iss(finish.iss).await?;
             let known = self.known().await?;
+            let asked = self.clock.now();
             let answer = self.redeem(&known, finish).await?;
             let identity = self.person(&known, &answer, finish.nonce).await?;
-            let tokens = self.tokens(&answer);
+            let tokens = self.tokens(&answer, asked);
             if tokens.refresh.is_none() && self.settings.provider.token.refresh != Refresh::Absent {
                 // Rule 17: without one the login ends with this access token, and nobody would know why.
                 tracing::warn!(upstream = %self.name(), "the provider gave no refresh token");

@@ -5,6 +5,9 @@
 //! Metadata Document): only https, only public addresses, never through a proxy, because the name must be resolved here,
 //! by the resolver that looks at each address (S22; stops rebinding, since the address that was looked at is the one
 //! that is dialled).
+//!
+//! Whoever builds the house may hand in another [`Network`], so that a whole deployment runs inside one test, with every
+//! fault a provider can have (D16). Production never does, and pays one look at an enum for it.
 
 use std::{
     error::Error as _,
@@ -54,9 +57,29 @@ impl From<Unfetched> for NoAnswer {
     }
 }
 
+/// What carries requests out in place of the sockets of this machine.
+#[async_trait::async_trait]
+pub trait Network: Send + Sync + 'static {
+    /// To the host that the request names, and back with its answer. It may take for ever: whoever asks gives up.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    async fn carry(&self, request: Request) -> Result<Answer, NoAnswer>;
+}
+
 /// The HTTP client for everything that the house itself fetches. Cheap to clone.
 #[derive(Clone)]
-pub struct Http(Arc<Faces>);
+pub struct Http {
+    /// How long one request may take.
+    patience: Duration,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
+    Own(Arc<Faces>),
+    Given(Arc<dyn Network>),
+}
 
 struct Faces {
     /// How long one request may take.
@@ -145,20 +168,27 @@ impl Http {
             Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|e| format!("the extra certificate authorities are not PEM: {e}"))?,
         };
+        let patience = settings.timeout.min(LONGEST);
         let faces = Faces {
-            patience: settings.timeout.min(LONGEST),
+            patience,
             extra_ca: extra,
             guard: Guard { names, loopback: settings.loopback },
             near: OnceLock::new(),
             far: OnceLock::new(),
             guarded: OnceLock::new(),
         };
-        Ok(Self(Arc::new(faces)))
+        Ok(Self { patience, way: Way::Own(Arc::new(faces)) })
+    }
+
+    /// Goes out over `network` alone, for simulations.
+    #[must_use]
+    pub fn over(network: Arc<dyn Network>) -> Self {
+        Self { patience: LONGEST, way: Way::Given(network) }
     }
 
     /// How long one request may take; several that belong together take no longer either.
     pub(super) fn patience(&self) -> Duration {
-        self.0.patience
+        self.patience
     }
 
     /// Speaks to a host that the operator configured, or that its metadata names.
@@ -179,11 +209,15 @@ impl Http {
         request: Request,
         enough: impl Fn(&[u8]) -> bool + Send,
     ) -> Result<Answer, NoAnswer> {
+        let faces = match &self.way {
+            Way::Own(faces) => faces,
+            Way::Given(network) => return network.carry(request).await,
+        };
         let client = match Url::parse(&request.uri().to_string()).ok().as_ref().and_then(Url::host) {
-            Some(Host::Domain("localhost")) => self.0.near()?,
-            Some(Host::Ipv4(ip)) if ip.is_loopback() => self.0.near()?,
-            Some(Host::Ipv6(ip)) if ip.is_loopback() => self.0.near()?,
-            _ => self.0.far()?,
+            Some(Host::Domain("localhost")) => faces.near()?,
+            Some(Host::Ipv4(ip)) if ip.is_loopback() => faces.near()?,
+            Some(Host::Ipv6(ip)) if ip.is_loopback() => faces.near()?,
+            _ => faces.far()?,
         };
         Ok(send(client, request, (MAX_BODY, None), enough).await?)
     }
@@ -202,11 +236,15 @@ impl Http {
             Some(Host::Domain(_)) => None,
             None => return Err(NoAnswer("not a URL with a host".into()).into()),
         };
-        if literal.is_some_and(|ip| !self.0.guard.admits(ip)) {
+        let faces = match &self.way {
+            Way::Own(faces) => faces,
+            Way::Given(network) => return Ok(network.carry(request).await?),
+        };
+        if literal.is_some_and(|ip| !faces.guard.admits(ip)) {
             return Err(NoAnswer(Private.to_string()).into());
         }
-        let cap = (cap.size.min(MAX_BODY), Some(cap.time.min(self.0.patience)));
-        send(self.0.guarded()?, request, cap, |_| false).await
+        let cap = (cap.size.min(MAX_BODY), Some(cap.time.min(faces.patience)));
+        send(faces.guarded()?, request, cap, |_| false).await
     }
 }
 

@@ -35,6 +35,7 @@ impl Upstream {
             for (name, value) in &rules.refresh_params {
                 request = request.add_extra_param(name, value);
             }
+            let asked = self.clock.now();
             let outcome: exchange::Outcome = request.request_async(&exchange::Wire(self)).await;
             let answer = outcome.map_err(|e| {
                 let told = exchange::told(&e, &[refresh.expose(), self.secret()]);
@@ -46,7 +47,7 @@ impl Upstream {
                     (_, other) => for_now(other),
                 }
             })?;
-            let mut tokens = self.tokens(&answer);
+            let mut tokens = self.tokens(&answer, asked);
             tokens.refresh = tokens.refresh.or_else(|| old.refresh.clone());
             tokens.scope = tokens.scope.or_else(|| old.scope.clone());
             Ok(tokens)

@@ -19,11 +19,12 @@ use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
 use crate::{
     crypto::hash,
     domain::{
-        Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Secret,
+        Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Scope, Secret,
         grant::{RefreshChain, RetiredRefresh, SecretHash},
     },
     oauth::machine::{Refresh, RefreshAsked, RefreshQuestion},
     store::Change,
+    token::{MintFailed, Minted},
 };
 
 /// How many predecessors are remembered. A client that turns the chain more often within the grace is not a client.
@@ -87,7 +88,7 @@ impl AuthorizationServer {
                     let grant = found.take().ok_or_else(dead)?;
                     self.check_terms(&grant, &request.resources)?;
                     let (grant, refresh_token) = self.fresh_and_turned(grant, &presented).await?;
-                    let minted = self.parts.mint.mint(&grant, &scope)?;
+                    let minted = self.mint_on_turned(grant, &scope).await?;
                     response = Some(TokenResponse::new(minted, scope, Some(refresh_token)));
                     machine.issued()
                 }
@@ -140,6 +141,23 @@ impl AuthorizationServer {
             }
             Turned::Gone => Err(dead()),
         }
+    }
+
+    /// Between the look at the upstream token and the turn it may have run out, or the MCP server may have refused it.
+    /// That is no end: the provider is asked once more. Whoever hears 503 here still has a predecessor within its grace.
+    async fn mint_on_turned(&self, grant: Grant, scope: &Scope) -> Result<Minted, Error> {
+        match self.parts.mint.mint(&grant, scope) {
+            Err(MintFailed::UpstreamExpired) => {}
+            minted => return Ok(minted?),
+        }
+        let grant = self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
+        self.parts.mint.mint(&grant, scope).map_err(|failed| match failed {
+            MintFailed::UpstreamExpired => Error::new(
+                ErrorCode::TemporarilyUnavailable,
+                "the login at the identity provider is renewed, try again",
+            ),
+            MintFailed::Crypto(_) => failed.into(),
+        })
     }
 
     /// The deciding step, the table above.

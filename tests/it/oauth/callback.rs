@@ -7,7 +7,7 @@ use vestibule::{
     oauth::{RefusalPage, Step},
 };
 
-use super::house::{CLAUDE, House, Human, answered, asking, but, parameters, refused};
+use super::house::{CLAUDE, House, Human, answered, asked, asking, but, parameters, refused};
 use crate::world::provider::{At, Fault, Person};
 
 fn returned(callback: &url::Url) -> vestibule::oauth::Parameters {
@@ -122,6 +122,23 @@ async fn own_2_behaviour_18_of_many_callbacks_one_exchanges() {
     assert_eq!((codes, done), (1, 31));
     assert_eq!(house.idp.received_at("/token").len(), 1);
     assert_eq!(house.records_of("grant").await, 1);
+}
+
+/// A provider may end a login whose code is presented twice (RFC 6749 §4.1.2).
+#[tokio::test]
+async fn own_2_a_form_that_is_sent_again_does_not_let_the_old_callback_in() {
+    let house = House::open().await;
+    let human = Human::new(&house);
+    let page = asked(human.visit(&house, &asking(&house.client(CLAUDE), CLAUDE)).await);
+    let step = human.decide(&house, &page, "approve").await;
+    let callback = human.log_in_at(&house.idp, step).await;
+    assert!(answered(human.come_back(&house, &callback).await).contains_key("code"));
+    let again = human.decide(&house, &page, "approve").await;
+    assert_eq!(refused(human.come_back(&house, &callback).await).0, RefusalPage::AlreadyDone);
+    assert_eq!(house.idp.received_at("/token").len(), 1, "the provider's code was spent once");
+    // What the form has begun anew can be finished.
+    let callback = human.log_in_at(&house.idp, again).await;
+    assert!(answered(human.come_back(&house, &callback).await).contains_key("code"));
 }
 
 #[tokio::test]

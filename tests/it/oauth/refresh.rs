@@ -413,6 +413,19 @@ async fn a_refused_upstream_token_is_renewed_by_the_next_refresh() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_during_a_refresh_is_renewed_and_no_end_of_the_login() {
+    let family = Family::new(House::open().await).await;
+    let caller = family.house.mint.verify(family.first.access_token.expose(), &notes()).await.unwrap();
+    // Both look, the MCP server's refusal is written first, and the refresh turns what it has not looked at.
+    let token = family.token();
+    let (second, marked) = tokio::join!(family.refresh(&token), family.house.mint.mark_stale(&caller));
+    marked.unwrap();
+    let second = second.unwrap();
+    assert_eq!(family.renewals(), 1, "the two met");
+    assert!(family.works(&second).await && second.expires_in > 3000);
+}
+
+#[tokio::test]
 async fn d15_who_is_no_longer_admitted_is_not_refreshed() {
     use vestibule::domain::{Allow, resource::EmailRule};
     let rule = EmailRule::parse("ada@example.com").unwrap();
