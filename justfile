@@ -36,6 +36,15 @@ test-all *arguments:
 crash kills="100":
     VESTIBULE_TEST_KILLS={{kills}} cargo test {{features}} --test it -- --nocapture kill_9
 
+# Simulated histories of whole deployments, a million unless told otherwise (docs/simulation.md).
+sim histories="1000000" first="1":
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 SIM_HISTORIES={{histories}} SIM_FIRST={{first}} \
+        cargo test --release {{features}} --test it -- --nocapture sim::histories_
+
+# One of them, told step by step.
+sim-seed seed:
+    SIM_SEED={{seed}} cargo test {{features}} --test it -- --nocapture sim::one_seed
+
 # The documentation of the library; broken links are errors.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps {{features}}

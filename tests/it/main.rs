@@ -11,6 +11,8 @@ mod domain;
 mod oauth;
 mod proxy;
 mod requirements;
+#[path = "../sim/mod.rs"]
+mod sim;
 mod store;
 mod token;
 mod upstream;
