@@ -68,7 +68,7 @@ fn person(name: &str) -> Person {
 }
 
 #[tokio::test]
-async fn d7_only_an_operator_is_let_in() {
+async fn s27_d7_only_an_operator_is_let_in() {
     let town = Town::with(&format!("[admin]\ntoken = \"{TOKEN}\"")).await;
     let (now, list) = (town.clock.now(), "/api/v1/grants");
     let sign = |ring, at, method, target, body: &[u8]| Some(admin::sign(ring, at, method, target, body));
@@ -94,6 +94,11 @@ async fn d7_only_an_operator_is_let_in() {
     for header in [sign(&ours, now, "GET", list, b"").unwrap(), format!("Bearer {TOKEN}"), format!("bearer {TOKEN}")] {
         assert_eq!(send(&town, "GET", list, "", Some(&header)).await.0, 200, "{header}");
     }
+    // A token of a client opens nothing here (S27), and ours opens no MCP server.
+    let login = town.login().await;
+    let header = format!("Bearer {}", login.access_token);
+    assert_eq!(send(&town, "GET", list, "", Some(&header)).await.0, 401, "an access token");
+    assert_eq!(town.call("/notes", Some(TOKEN)).await.status(), 401, "the operator's token at an MCP server");
     // The public door knows nothing of it.
     let header = sign(&ours, now, "GET", list, b"").unwrap();
     let outside = http().get(format!("{}{list}", town.base)).header("authorization", header).send().await.unwrap();
