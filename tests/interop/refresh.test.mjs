@@ -39,13 +39,12 @@ async function goOn(client, name, { pause = 1000, excuse } = {}) {
   return { calls, excused };
 }
 
-test('access tokens of five seconds, for two minutes', { timeout: (SECONDS + 55) * 1000, concurrency: true }, async (t) => {
-  const everything = await startEverything();
-  t.after(() => everything.stop());
+/** A house before `target`, and what its clients are held to. */
+async function house(t, target, life, upstreamLife) {
   const s = await scene(t, {
-    provider: (options) => startOidc({ ...options, accessTokenLife: UPSTREAM_LIFE, alwaysRefresh: true }),
-    target: everything.url,
-    settings: { tokens: { access_life: `${LIFE}s` } },
+    provider: (options) => startOidc({ ...options, accessTokenLife: upstreamLife, alwaysRefresh: true }),
+    target,
+    settings: { tokens: { access_life: `${life}s` } },
   });
   const url = s.server.resource();
   const asks = (grant) => s.server.tap.to('/token').filter(({ body }) => body.includes(`grant_type=${grant}`));
@@ -68,6 +67,13 @@ test('access tokens of five seconds, for two minutes', { timeout: (SECONDS + 55)
     assert.equal(ids.size, 1, `one id for ${pattern}, however often it registers`);
     return [...ids][0];
   };
+  return { s, url, held, idOf };
+}
+
+test('access tokens of five seconds, for two minutes', { timeout: (SECONDS + 55) * 1000, concurrency: true }, async (t) => {
+  const everything = await startEverything();
+  t.after(() => everything.stop());
+  const { s, url, held, idOf } = await house(t, everything.url, LIFE, UPSTREAM_LIFE);
 
   await Promise.all([
     t.test('TypeScript SDK', async (t) => {
@@ -104,12 +110,13 @@ test('access tokens of five seconds, for two minutes', { timeout: (SECONDS + 55)
     }),
 
     t.test('mcp-remote, twice over one folder of tokens', async (t) => {
+      // It refreshes a minute ahead, so before each of its requests, whether a token lives five seconds or a minute. Tokens
+      // that are dead by the next request make it refresh twice at once as well; then it stumbles over its own temporary
+      // file, or brakes itself at twenty refreshes in 30 s. So its tokens live a minute, in a house of its own.
+      const { url, held, idOf } = await house(t, everything.url, 60, 90);
       const first = await remote.login(t, url, new Browser({ user: 'eve' }));
       const second = await remote.login(t, url, new Browser({ user: 'eve' }), first.home);
-      // It refreshes a minute ahead, so before each of its requests here, and brakes itself at twenty refreshes in 30 s.
-      // So it calls more rarely, each time past the end of its token. Two refreshes of one process in one millisecond
-      // write the same temporary file, of which one is then missing: a mistake of its own, which it outlives.
-      const slowly = { pause: 6000, excuse: /ENOENT.*_tokens\.json/ };
+      const slowly = { pause: 4000, excuse: /ENOENT.*_tokens\.json/ };
       const [one, two] = await Promise.all([goOn(first.client, 'first bridge', slowly), goOn(second.client, 'second bridge', slowly)]);
       t.diagnostic(`mcp-remote stumbled over its own file ${one.excused + two.excused} times`);
       assert.equal(first.opened.length + second.opened.length, 1, `one login for both\n${first.log()}\n${second.log()}`);
