@@ -187,8 +187,8 @@ async fn a_fresh_document_asks_neither_host_nor_store() {
     for _ in 0..20 {
         assert!(is_asked(&house, APP).await);
     }
-    // The consent is looked for: one read each, as for any other client.
-    assert_eq!((host.count() - fetches, house.visits() - visits), (0, 20));
+    // Whether it is blocked, and the consent: two reads each, as for any other client.
+    assert_eq!((host.count() - fetches, house.visits() - visits), (0, 40));
 }
 
 #[tokio::test]
