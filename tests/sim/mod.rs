@@ -26,7 +26,7 @@ use history::Report;
 use plan::{Kind, Plan, Planted};
 use world::Tally;
 
-/// How many histories the tests run together, unless `SIM_HISTORIES` says otherwise: `tests/run` asks for 20,000 of an
+/// How many histories the tests run together, unless `SIM_HISTORIES` says otherwise: `tests/run` asks for 10,000 of an
 /// optimised build, `just sim` for a million.
 const HISTORIES: u64 = 2_000;
 /// How many tests share them, so that they run on several cores.
