@@ -32,7 +32,7 @@ const HISTORIES: u64 = 2_000;
 /// How many tests share them, so that they run on several cores.
 const SHARES: u64 = 4;
 /// After so many histories a planted bug must have been found.
-const SOON: u64 = 5_000;
+const SOON: u64 = 20_000;
 
 fn asked(name: &str) -> Option<u64> {
     std::env::var_os(name)?.to_str()?.parse().ok()
