@@ -29,7 +29,7 @@ pub struct TokenResponse {
     pub access_token: Secret<String>,
     /// `Bearer`.
     pub token_type: &'static str,
-    /// Seconds; a little less than the token lives, see [`told`].
+    /// Seconds; a little less than the token lives, see `told`.
     pub expires_in: u64,
     /// Always said (TOK-1).
     pub scope: Scope,
