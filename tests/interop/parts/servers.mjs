@@ -3,7 +3,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
-import { Child, Died, freePort, MODULES, until } from '../kit.mjs';
+import { Child, Died, freePort, HERE, MODULES, TESTBED, until } from '../kit.mjs';
 
 /** `server-everything` over streamable HTTP, with sessions. */
 export async function startEverything() {
@@ -19,6 +19,18 @@ export async function startEverything() {
     return (await fetch(url)).status === 400;
   });
   return { url, child, stop: () => child.stop() };
+}
+
+/** A server on the Python SDK with what the official suite looks for, on both wires. */
+export async function startConformanceServer() {
+  const port = await freePort();
+  const child = new Child(path.join(TESTBED, 'venv/bin/python'), [path.join(HERE, 'parts/conformance_server.py'), String(port)], { name: 'conformance_server.py' });
+  const url = `http://127.0.0.1:${port}/mcp`;
+  await until('the Python server to listen', async () => {
+    if (child.ended) throw new Died(child);
+    return (await fetch(url)).status < 500;
+  });
+  return { url, child, stop: () => child.stop('SIGKILL') };
 }
 
 /** One tool, `headers`: the headers of the very request that called it. Without sessions, each request on its own. */
