@@ -11,7 +11,7 @@ use vestibule::{
     crypto::{Keyring, MasterKey, Os, Random, hash, jwt},
     domain::{
         ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Instant, RefreshToken, ResourceUri, Scope,
-        Secret, Subject, UpstreamName, UpstreamTokens, grant::SecretHash,
+        Secret, Subject, UpstreamLogin, UpstreamName, UpstreamTokens, grant::SecretHash,
     },
     store::{Store, memory::Memory},
     token::{Algorithm, IdentityClaim, Mint, Settings},
@@ -85,12 +85,14 @@ fn grant() -> Grant {
             groups: vec![],
         },
         resource: ResourceUri::under(&public, "/notes"),
-        upstream,
         scope: Scope::parse("mcp"),
-        tokens: UpstreamTokens { access: Secret::new("y".repeat(220)), refresh: None, expires: None, scope: None },
+        login: Some(UpstreamLogin {
+            upstream,
+            tokens: UpstreamTokens { access: Secret::new("y".repeat(220)), refresh: None, expires: None, scope: None },
+        }),
         created: NOON,
         expires: NOON + Duration::from_secs(86_400),
-        stage: GrantStage::Active { code: SecretHash::from_bytes([1; 32]), redeemed: NOON, refresh: None },
+        stage: GrantStage::Active { code: Some(SecretHash::from_bytes([1; 32])), redeemed: NOON, refresh: None },
     }
 }
 

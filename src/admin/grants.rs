@@ -19,7 +19,7 @@ const ABREAST: usize = 64;
 pub struct Which {
     /// Of this client, by id or hash.
     pub client: Option<String>,
-    /// Of this person (`upstream:sub`).
+    /// Of this person (`upstream:sub`), or the client itself (`client:id`).
     pub subject: Option<String>,
     /// Begun before this moment.
     pub before: Option<Instant>,
@@ -70,14 +70,14 @@ pub struct GrantView {
     pub client: String,
     /// The client's id, whole.
     pub client_id: String,
-    /// The person (`upstream:sub`).
+    /// The person (`upstream:sub`), or the client itself (`client:id`).
     pub subject: String,
     /// Their e-mail address, if the provider told one.
     pub email: Option<String>,
     /// The MCP server.
     pub resource: String,
-    /// Where they logged in.
-    pub upstream: String,
+    /// Where they logged in; `null` for a client that acts for itself.
+    pub upstream: Option<String>,
     /// What it permits.
     pub scope: String,
     /// `issued` (a code is out) or `active`.
@@ -103,7 +103,7 @@ impl From<Grant> for GrantView {
             subject: grant.identity.subject.as_str().to_owned(),
             email: grant.identity.email,
             resource: grant.resource.as_str().to_owned(),
-            upstream: grant.upstream.as_str().to_owned(),
+            upstream: grant.login.map(|login| login.upstream.as_str().to_owned()),
             scope: grant.scope.to_string(),
             stage,
             created: grant.created.to_rfc3339(),

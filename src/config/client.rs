@@ -62,6 +62,10 @@ fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
     let grants = grants(&mut section, offers);
     let keys = keys(&mut section, auth_method);
     let example = r#"["http://127.0.0.1/callback"]"#;
+    if grants.contains(&GrantType::ClientCredentials) && auth_method == Some(ClientAuthMethod::None) {
+        let problem = "holds client_credentials, but the client proves itself by nothing";
+        section.wrong("grants", problem, "give it a secret");
+    }
     let has_code = grants.contains(&GrantType::AuthorizationCode);
     if has_code != section.has("redirect_uris") {
         let (problem, remedy) = match has_code {
@@ -93,7 +97,8 @@ fn grants(section: &mut Section<'_>, offers: Offers) -> BTreeSet<GrantType> {
     let grants: BTreeSet<GrantType> = section
         .each("grants", EXAMPLE, |text| match text {
             "device_code" => Ok(GrantType::DeviceCode),
-            _ => GrantType::parse(text).ok_or("expected authorization_code, refresh_token or device_code"),
+            _ => GrantType::parse(text)
+                .ok_or("expected authorization_code, refresh_token, device_code or client_credentials"),
         })
         .into_iter()
         .collect();

@@ -54,7 +54,7 @@ use tree::{Node, Value};
 use crate::{
     admin,
     crypto::MasterKey,
-    domain::{HttpsUrl, Resource},
+    domain::{GrantType, HttpsUrl, Resource},
     oauth, proxy, store as store_room, telemetry, token, upstream as upstream_room, web,
 };
 
@@ -213,16 +213,19 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     }
     let mute = upstreams.iter().filter(|upstream| upstream.provider.identity.groups.is_none());
     let without_groups: Vec<_> = mute.map(|upstream| upstream.name.clone()).collect();
+    let device = server::device(&mut top);
+    let offers = client::Offers { device: device.as_ref().is_some_and(|device| device.settings.is_some()) };
+    let clients = client::read(top.sections("client"), offers);
+    let machines = clients.iter().map(|known| &known.client).filter(|client| client.may(GrantType::ClientCredentials));
+    let machines: Vec<_> = machines.map(|client| client.id.clone()).collect();
     let around = resource::Around {
+        machines: &machines,
         public_url: public_url.as_ref(),
         upstreams: &names,
         without_groups: &without_groups,
         dangerous_allow_http: http_is_allowed,
     };
     let resources = resource::read(sections, &around);
-    let device = server::device(&mut top);
-    let offers = client::Offers { device: device.as_ref().is_some_and(|device| device.settings.is_some()) };
-    let clients = client::read(top.sections("client"), offers);
     let tokens = server::tokens(&mut top);
     let asking = server::asking(&mut top);
     let cimd = cimd::read(&mut top, public_url.as_ref());

@@ -7,7 +7,7 @@ use super::{
     tree::{Node, Origin, Value},
 };
 use crate::domain::{
-    Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, Secret, UpstreamName, resource::EmailRule,
+    Allow, ClientId, HttpsUrl, Injection, Resource, ResourceUri, Scope, Secret, UpstreamName, resource::EmailRule,
     scope::OFFLINE_ACCESS,
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Around<'a> {
     pub(super) upstreams: &'a [UpstreamName],
     /// The upstreams whose answers name no groups.
     pub(super) without_groups: &'a [UpstreamName],
+    /// The clients that may act for themselves.
+    pub(super) machines: &'a [ClientId],
     pub(super) dangerous_allow_http: bool,
 }
 
@@ -108,9 +110,17 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
     let inject = inject(&mut section);
     // Of an upstream that has mistakes of its own nothing is said here.
     let tells_groups = upstream.as_ref().is_none_or(|name| !around.without_groups.contains(name));
-    let allow = allow(&mut section, tells_groups);
+    let place = section.place("allow");
+    let allow = allow(&mut section, tells_groups, around.machines);
+    let has_machines = allow.as_ref().is_some_and(|(_, clients)| !clients.is_empty());
+    let hands_on = |injections: &Vec<Injection>| injections.iter().any(|i| matches!(i, Injection::UpstreamToken));
+    if has_machines && inject.as_ref().is_some_and(hands_on) {
+        let problem = "names clients, but inject hands on the provider's token of a person, which they have not";
+        let remedy = "choose inject = \"identity\" or a header, or give them a [[resource]] of their own";
+        section.desk.mistake(&section.at("allow.clients"), &place, problem, remedy);
+    }
     section.finish();
-    let (path, target) = (path?, target?);
+    let (path, target, (allow, clients)) = (path?, target?, allow?);
     let title = title.unwrap_or_else(|| match path.rsplit('/').next() {
         Some("") | None => target.as_url().host_str().unwrap_or("MCP server").to_owned(),
         Some(segment) => segment.to_owned(),
@@ -124,7 +134,8 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
         scopes: scopes?,
         upstream_scopes,
         inject: inject?,
-        allow: allow?,
+        allow,
+        clients,
         step_up,
         hierarchy,
         is_default,
@@ -315,7 +326,7 @@ fn header(mut section: Section<'_>) -> Option<Injection> {
 }
 
 /// Who may enter (D15). A rule on groups that no answer of the provider could meet is a mistake (S19).
-fn allow(section: &mut Section<'_>, tells_groups: bool) -> Option<Allow> {
+fn allow(section: &mut Section<'_>, tells_groups: bool, machines: &[ClientId]) -> Option<(Allow, Vec<ClientId>)> {
     let path = section.at("allow");
     let Some(node) = section.take("allow") else {
         let remedy = format!("say it, there is no default: allow = {ALLOW}");
@@ -325,9 +336,9 @@ fn allow(section: &mut Section<'_>, tells_groups: bool) -> Option<Allow> {
     match node.value {
         Value::Text(text) if text == "anyone" => {
             section.desk.resolved(path, "\"anyone\"", node.origin);
-            Some(Allow::Anyone)
+            Some((Allow::Anyone, Vec::new()))
         }
-        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table), tells_groups),
+        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table), tells_groups, machines),
         Value::Text(text) => {
             let problem = format!("{} is not a rule", shown(&text));
             section.desk.mistake(&path, &node.origin, problem, format!("write allow = {ALLOW}"));
@@ -341,7 +352,7 @@ fn allow(section: &mut Section<'_>, tells_groups: bool) -> Option<Allow> {
     }
 }
 
-fn only(mut section: Section<'_>, tells_groups: bool) -> Option<Allow> {
+fn only(mut section: Section<'_>, tells_groups: bool, machines: &[ClientId]) -> Option<(Allow, Vec<ClientId>)> {
     let before = section.desk.found.borrow().mistakes.len();
     let emails = section.each("emails", r#"["*@example.com", "ann@example.org"]"#, |text| match text {
         "*" => Err("admits nobody in particular; to let everyone in write allow = \"anyone\"".to_owned()),
@@ -355,17 +366,27 @@ fn only(mut section: Section<'_>, tells_groups: bool) -> Option<Allow> {
         "" => Err("must not be empty"),
         group => Ok(group.to_owned()),
     });
+    // People are meant by nothing else, and all of them only where it is written.
+    let is_anyone = section.has("anyone") && section.yes_or("anyone", false);
+    let clients = section.each("clients", r#"["build-server"]"#, |text| {
+        let machine = machines.iter().find(|client| client.as_str() == text).cloned();
+        machine.ok_or("there is no [[client]] of this id whose grants hold client_credentials")
+    });
     let is_sound = section.desk.found.borrow().mistakes.len() == before;
     if is_sound && !groups.is_empty() && !tells_groups {
         let remedy = "say where its answers hold them: groups = \"/groups\" in the section of the upstream";
         section.wrong("groups", "names groups, and the upstream tells none", remedy);
     }
-    if is_sound && emails.is_empty() && subjects.is_empty() && groups.is_empty() {
+    if is_anyone {
+        section.finish();
+        return Some((Allow::Anyone, clients));
+    }
+    if is_sound && emails.is_empty() && subjects.is_empty() && groups.is_empty() && clients.is_empty() {
         let remedy = format!("write allow = {ALLOW}");
         section.desk.mistake(&section.path, &section.origin, "lets nobody in", remedy);
     }
     section.finish();
-    Some(Allow::Only { emails, subjects, groups })
+    Some((Allow::Only { emails, subjects, groups }, clients))
 }
 
 /// For those who look for a key that has no section.

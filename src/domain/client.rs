@@ -105,6 +105,9 @@ pub enum GrantType {
     /// RFC 8628.
     #[serde(rename = "device_code")]
     DeviceCode,
+    /// RFC 6749 §4.4.
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
 }
 
 impl GrantType {
@@ -115,13 +118,16 @@ impl GrantType {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::ClientCredentials => "client_credentials",
         }
     }
 
     /// The grant type of that registered name, if it is one of ours.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode].into_iter().find(|own| own.as_str() == name)
+        [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode, Self::ClientCredentials]
+            .into_iter()
+            .find(|own| own.as_str() == name)
     }
 }
 

@@ -59,18 +59,35 @@ pub struct Grant {
     pub identity: Identity,
     /// The one MCP server it opens.
     pub resource: ResourceUri,
-    /// Where the person logged in.
-    pub upstream: UpstreamName,
     /// What it permits.
     pub scope: Scope,
-    /// The provider's tokens.
-    pub tokens: UpstreamTokens,
+    /// The login at the provider that it rests on; none where a client acts for itself, or where somebody's word for a
+    /// person was enough.
+    #[serde(default)]
+    pub login: Option<UpstreamLogin>,
     /// When the person agreed (`auth_time`).
     pub created: Instant,
     /// When the record ends: the code's life while issued, the refresh token's once active.
     pub expires: Instant,
     /// Where it stands.
     pub stage: GrantStage,
+}
+
+impl Grant {
+    /// The provider's tokens, if it rests on any.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&UpstreamTokens> {
+        self.login.as_ref().map(|login| &login.tokens)
+    }
+}
+
+/// A login at the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamLogin {
+    /// Where.
+    pub upstream: UpstreamName,
+    /// What the provider gave.
+    pub tokens: UpstreamTokens,
 }
 
 /// Where a [`Grant`] stands.
@@ -89,10 +106,11 @@ pub enum GrantStage {
         /// Whether a refresh token may follow.
         may_refresh: bool,
     },
-    /// The code was redeemed, by the one winner.
+    /// The code was redeemed, by the one winner; or there was none.
     Active {
         /// Of the spent code, so that a replay is known for one (S11).
-        code: SecretHash,
+        #[serde(default)]
+        code: Option<SecretHash>,
         /// When the code was redeemed; within ten seconds a repeat is refused without revoking (AZ-6).
         redeemed: Instant,
         /// The chain of refresh tokens, if the client may refresh.

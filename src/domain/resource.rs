@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    HttpsUrl, Identity, Scope, Secret, UpstreamName,
+    ClientId, HttpsUrl, Identity, Scope, Secret, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
 
@@ -160,6 +160,14 @@ impl Allow {
     }
 }
 
+impl Resource {
+    /// Whether calls are worth nothing at the target without a person's token of the provider's.
+    #[must_use]
+    pub fn needs_upstream_token(&self) -> bool {
+        self.inject.iter().any(|injection| matches!(injection, Injection::UpstreamToken))
+    }
+}
+
 /// A protected MCP server.
 #[derive(Debug, Clone)]
 pub struct Resource {
@@ -179,8 +187,10 @@ pub struct Resource {
     pub upstream_scopes: Vec<String>,
     /// What is handed through, in this order.
     pub inject: Vec<Injection>,
-    /// Who may enter.
+    /// Which people may enter.
     pub allow: Allow,
+    /// Which clients may enter for themselves (CC-1). Never all of them.
+    pub clients: Vec<ClientId>,
     /// What some operations need beyond `scopes` (SC-3).
     pub step_up: StepUp,
     /// Which scopes contain which others (CH-6).

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::UpstreamName;
+use super::{ClientId, UpstreamName};
 
 /// `upstream-name:sub`. Stable, our `sub`; never an e-mail address, which people change and lose (provider rule 11).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,13 @@ impl Subject {
     #[must_use]
     pub fn new(upstream: &UpstreamName, sub: &str) -> Self {
         Self(format!("{upstream}:{sub}"))
+    }
+
+    /// A client that acts for itself. No upstream can be named `client`, so this is never a person's (TOK-7; RFC 9700
+    /// §4.15).
+    #[must_use]
+    pub fn of_client(client: &ClientId) -> Self {
+        Self(format!("client:{client}"))
     }
 
     /// The whole text, `upstream:sub`.

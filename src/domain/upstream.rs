@@ -14,9 +14,9 @@ use super::{
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamName(String);
 
-/// An upstream name has 1 to 32 characters of `a-z`, `0-9`, `-` and `_`.
+/// An upstream name has 1 to 32 characters of `a-z`, `0-9`, `-` and `_`, and is not `client`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an upstream's name has 1 to 32 characters out of a-z, 0-9, '-' and '_'")]
+#[error("an upstream's name has 1 to 32 characters out of a-z, 0-9, '-' and '_', and is not \"client\"")]
 pub struct BadUpstreamName;
 
 impl UpstreamName {
@@ -27,7 +27,8 @@ impl UpstreamName {
     pub fn parse(text: &str) -> Result<Self, BadUpstreamName> {
         let fits = (1..=32).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-        if fits { Ok(Self(text.to_owned())) } else { Err(BadUpstreamName) }
+        // Subjects that begin so are clients' own (TOK-7).
+        if fits && text != "client" { Ok(Self(text.to_owned())) } else { Err(BadUpstreamName) }
     }
 
     /// The name as text.

@@ -16,7 +16,7 @@ use crate::{
     crypto::hash,
     domain::{
         AuthorizationCode, AuthorizationRequest, Credential, Grant, GrantId, GrantStage, GrantType, Identity, Reply,
-        RequestId, RequestStage, UpstreamName, UpstreamState, UpstreamTokens,
+        RequestId, RequestStage, UpstreamLogin, UpstreamName, UpstreamState, UpstreamTokens,
     },
     store::Change,
     upstream::{Failed, Finish, Upstream},
@@ -240,9 +240,8 @@ impl AuthorizationServer {
             client: request.client.id.clone(),
             identity,
             resource: request.resource.clone(),
-            upstream: upstream.clone(),
             scope: request.scope.clone(),
-            tokens,
+            login: Some(UpstreamLogin { upstream: upstream.clone(), tokens }),
             created: now,
             expires: now + self.settings.code_life,
             stage: GrantStage::Issued {

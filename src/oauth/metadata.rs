@@ -141,7 +141,13 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
 
 fn grant_types(settings: &Settings) -> Vec<&'static str> {
     let device = settings.device.map(|_| GrantType::DeviceCode);
-    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken].into_iter().chain(device);
+    // Only for clients of the operator's, so only where there are such (ASM-8).
+    let of_some_client =
+        |grant: GrantType| settings.clients.iter().any(|known| known.client.may(grant)).then_some(grant);
+    let all = [GrantType::AuthorizationCode, GrantType::RefreshToken]
+        .into_iter()
+        .chain(device)
+        .chain(of_some_client(GrantType::ClientCredentials));
     all.map(GrantType::as_str).collect()
 }
 

@@ -138,6 +138,8 @@ impl AuthorizationServer {
         match grant {
             GrantType::AuthorizationCode | GrantType::RefreshToken => true,
             GrantType::DeviceCode => self.settings.device.is_some(),
+            // Whoever registers itself has nobody's word for who it is (CC-1).
+            GrantType::ClientCredentials => false,
         }
     }
 

@@ -54,6 +54,11 @@ pub(super) async fn admit(mint: &Mint, resource: &Resource, token: &str) -> Resu
             return Err(Refusal::from(&refused));
         }
     };
+    // The injection was switched on after the token was made; a new one is refused with the reason (CC-1).
+    if caller.upstream_token.is_none() && resource.needs_upstream_token() {
+        tracing::warn!(resource = %resource.uri, client = %caller.client, "refused: it has no token of the provider's");
+        return Err(Refusal::Invalid);
+    }
     if resource.lets_in(&caller.scope) { Ok(caller) } else { Err(Refusal::InsufficientScope) }
 }
 

@@ -132,7 +132,7 @@ impl Dressing {
         for inject in &self.inject {
             match inject {
                 Inject::UpstreamToken => {
-                    if let Some(value) = bearer(caller.upstream_token.expose()) {
+                    if let Some(value) = caller.upstream_token.as_ref().and_then(|token| bearer(token.expose())) {
                         headers.insert(header::AUTHORIZATION, value);
                     }
                 }

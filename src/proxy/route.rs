@@ -92,6 +92,7 @@ mod tests {
             upstream_scopes: Vec::new(),
             inject: Vec::new(),
             allow: Allow::Anyone,
+            clients: Vec::new(),
             step_up: StepUp::default(),
             hierarchy: Hierarchy::default(),
             is_default: false,

@@ -21,7 +21,7 @@ impl Mint {
     /// take one token back as the end of everything that this person has with our app there, so it is given back only
     /// with the person's last Grant: revoking one client must not log out the others.
     pub fn give_back(&self, gone: Vec<Grant>, upstreams: &Upstreams) {
-        let with_upstream = |grant: Grant| Some((Arc::clone(upstreams.get(&grant.upstream)?), grant));
+        let with_upstream = |grant: Grant| Some((Arc::clone(upstreams.get(&grant.login.as_ref()?.upstream)?), grant));
         let gone: Vec<(Arc<Upstream>, Grant)> = gone.into_iter().filter_map(with_upstream).collect();
         if gone.is_empty() {
             return;
@@ -39,8 +39,9 @@ impl Mint {
 }
 
 async fn give_one_back((upstream, grant): (Arc<Upstream>, Grant)) {
-    if let Err(error) = upstream.revoke(&grant.tokens).await {
-        tracing::warn!(grant = %grant.id, upstream = %grant.upstream, %error, "not given back at the provider");
+    let Some(tokens) = grant.tokens() else { return };
+    if let Err(error) = upstream.revoke(tokens).await {
+        tracing::warn!(grant = %grant.id, upstream = %upstream.name(), %error, "not given back at the provider");
     }
 }
 

@@ -76,7 +76,8 @@ impl Parts {
     }
 
     fn sealed_upstream_token(&self, grant: &Grant, jti: &str) -> Result<Option<String>, MintFailed> {
-        let token = grant.tokens.access.expose().as_bytes();
+        let Some(tokens) = grant.tokens() else { return Ok(None) };
+        let token = tokens.access.expose().as_bytes();
         let keys = self.keyring.resource_keys(&grant.resource);
         match keys.first() {
             Some(key) if token.len() < LONGEST_CARRYING => {
@@ -107,7 +108,7 @@ impl Parts {
 
 /// How long a token on this Grant may live for the upstream token's sake; `None` where the provider set no end.
 pub(super) fn upstream_rest(grant: &Grant, now: Instant) -> Option<Duration> {
-    let left = grant.tokens.expires?.since(now);
+    let left = grant.tokens()?.expires?.since(now);
     Some(left.saturating_sub(MARGIN.min(left / 2)))
 }
 

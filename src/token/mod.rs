@@ -166,8 +166,8 @@ pub struct Caller {
     pub resource: ResourceUri,
     /// When the token ends.
     pub expires: Instant,
-    /// The provider's access token.
-    pub upstream_token: Secret<String>,
+    /// The provider's access token, if the Grant rests on a login there.
+    pub upstream_token: Option<Secret<String>>,
     /// Trips when the Grant is replaced or gone.
     liveness: Liveness,
 }
@@ -251,6 +251,12 @@ impl Mint {
     /// [`MintFailed`].
     pub fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
         self.0.mint(grant, scope)
+    }
+
+    /// The longest life of an access token: that of a Grant behind a single one.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.0.settings.life
     }
 
     /// Verifies a token for one Resource: signature once (cached by the token's exact bytes), and each time `exp`,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mint, Parts};
 use crate::{
-    domain::{Grant, GrantId, Instant},
+    domain::{Grant, GrantId, Instant, Secret, UpstreamTokens},
     store::{Change, Record, Unavailable},
     upstream::{Failed, Upstream, Upstreams},
 };
@@ -99,11 +99,12 @@ impl Mint {
         if self.0.spendable(&grant) >= self.0.settings.life.min(USEFUL) {
             return Ok(grant);
         }
-        if grant.tokens.refresh.is_none() {
+        let Some(login) = &grant.login else { return Ok(grant) };
+        if login.tokens.refresh.is_none() {
             // All that the provider gave is spent: nothing that rests on this Grant will ever work again.
             return if self.0.is_spendable(&grant) { Ok(grant) } else { self.0.end(&grant).await };
         }
-        let Some(upstream) = upstreams.get(&grant.upstream) else {
+        let Some(upstream) = upstreams.get(&login.upstream) else {
             return self.0.as_it_is(grant, "it is no longer configured");
         };
         Box::pin(self.renew_once(grant, upstream)).await
@@ -116,14 +117,18 @@ impl Mint {
     /// [`Unavailable`].
     pub async fn mark_stale(&self, caller: &super::Caller) -> Result<(), Unavailable> {
         let now = self.0.clock.now();
-        let decide = |grant: Option<Grant>| match grant {
-            Some(mut grant)
-                if grant.tokens.access == caller.upstream_token && grant.tokens.expires.is_none_or(|end| end > now) =>
-            {
-                grant.tokens.expires = Some(now);
-                (Change::Put(grant), ())
+        let decide = |grant: Option<Grant>| {
+            let Some(mut grant) = grant else { return (Change::Keep, ()) };
+            match grant.login.as_mut().map(|login| &mut login.tokens) {
+                Some(tokens)
+                    if Some(&tokens.access) == caller.upstream_token.as_ref()
+                        && tokens.expires.is_none_or(|end| end > now) =>
+                {
+                    tokens.expires = Some(now);
+                    (Change::Put(grant), ())
+                }
+                _ => (Change::Keep, ()),
             }
-            _ => (Change::Keep, ()),
         };
         self.0.store.update(&caller.grant.to_string(), decide).await
     }
@@ -214,16 +219,18 @@ impl Parts {
         // Between the last look and the lease another holder may have come to an end.
         let found: Option<Grant> = self.store.get(&tried.id.to_string()).await?;
         let grant = found.ok_or(RenewFailed::Ended)?;
-        if grant.tokens.access != tried.tokens.access && self.is_spendable(&grant) {
+        let Some(tokens) = grant.tokens() else { return Ok(grant) };
+        if tried.tokens().is_none_or(|tried| tried.access != tokens.access) && self.is_spendable(&grant) {
             return Ok(grant);
         }
-        match upstream.renew(&grant.tokens).await {
-            Ok(tokens) => {
-                tracing::info!(grant = %grant.id, upstream = %grant.upstream, "renewed at the provider");
-                self.keep(&Grant { tokens, ..grant.clone() }, &grant).await
+        let name = upstream.name();
+        match upstream.renew(tokens).await {
+            Ok(renewed) => {
+                tracing::info!(grant = %grant.id, upstream = %name, "renewed at the provider");
+                self.keep(grant.id, &renewed, tokens).await
             }
             Err(Failed::Refused { what, cause }) => {
-                tracing::warn!(grant = %grant.id, upstream = %grant.upstream, what, cause, "the provider ended a login");
+                tracing::warn!(grant = %grant.id, upstream = %name, what, cause, "the provider ended a login");
                 self.end(&grant).await
             }
             Err(failed) => {
@@ -231,7 +238,7 @@ impl Parts {
                     Failed::Unreachable { cause } => cause.clone(),
                     other => other.to_string(),
                 };
-                tracing::warn!(grant = %grant.id, upstream = %grant.upstream, cause, "not renewed at the provider");
+                tracing::warn!(grant = %grant.id, upstream = %name, cause, "not renewed at the provider");
                 Err(RenewFailed::Unreachable(cause))
             }
         }
@@ -239,19 +246,22 @@ impl Parts {
 
     /// Puts the new tokens in the place of the spent ones. The provider will not give them twice, so a store that does
     /// not answer is asked again for some seconds.
-    async fn keep(&self, renewed: &Grant, spent: &Grant) -> Result<Grant, RenewFailed> {
-        let decide = |grant: Option<Grant>| match grant {
-            // Only the tokens: the chain of refresh tokens may have gone on meanwhile.
-            Some(grant) if grant.tokens.refresh == spent.tokens.refresh => {
-                let grant = Grant { tokens: renewed.tokens.clone(), ..grant };
-                (Change::Put(grant.clone()), Some(grant))
+    async fn keep(&self, id: GrantId, renewed: &UpstreamTokens, spent: &UpstreamTokens) -> Result<Grant, RenewFailed> {
+        let decide = |grant: Option<Grant>| {
+            let Some(mut grant) = grant else { return (Change::Keep, None) };
+            match &mut grant.login {
+                // Only the tokens: the chain of refresh tokens may have gone on meanwhile.
+                Some(login) if login.tokens.refresh == spent.refresh => {
+                    login.tokens = renewed.clone();
+                    (Change::Put(grant.clone()), Some(grant))
+                }
+                _ => (Change::Keep, Some(grant)),
             }
-            other => (Change::Keep, other),
         };
         let (most, pause) = KEEPING;
         let mut tries = 0;
         let kept = loop {
-            match self.store.update(&spent.id.to_string(), decide).await {
+            match self.store.update(&id.to_string(), decide).await {
                 Ok(kept) => break kept,
                 Err(outage) if tries >= most => return Err(outage.into()),
                 Err(_) => tokio::time::sleep(pause).await,
@@ -264,9 +274,13 @@ impl Parts {
     /// Removes the Grant, unless its refresh token is no longer the one that is known to be dead.
     async fn end(&self, dead: &Grant) -> Result<Grant, RenewFailed> {
         let decide = |grant: Option<Grant>| match grant {
-            Some(grant) if grant.tokens.refresh != dead.tokens.refresh => (Change::Keep, Some(grant)),
+            Some(grant) if refresh_of(&grant) != refresh_of(dead) => (Change::Keep, Some(grant)),
             _ => (Change::Remove, None),
         };
         self.store.update(&dead.id.to_string(), decide).await?.ok_or(RenewFailed::Ended)
     }
+}
+
+fn refresh_of(grant: &Grant) -> Option<&Secret<String>> {
+    grant.tokens()?.refresh.as_ref()
 }

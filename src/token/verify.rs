@@ -80,7 +80,7 @@ impl Known {
     }
 
     fn weight(&self) -> u32 {
-        let texts = self.caller.upstream_token.expose().len()
+        let texts = self.caller.upstream_token.as_ref().map_or(0, |token| token.expose().len())
             + self.caller.client.as_str().len()
             + self.caller.identity.groups.iter().map(|group| group.len() + 24).sum::<usize>();
         u32::try_from(1024 + texts).unwrap_or(u32::MAX)
@@ -260,7 +260,7 @@ impl Parts {
             expires: said.expires,
             // Not the token's own copy: the Grant's may have been renewed since, which kills the old one at some
             // providers. It also serves where it was too large to be carried (TOK-5).
-            upstream_token: grant.tokens.access,
+            upstream_token: grant.login.map(|login| login.tokens.access),
             identity: grant.identity,
             liveness,
         };

@@ -292,6 +292,7 @@ fn resources() -> Arc<[Arc<Resource>]> {
                 upstream_scopes: Vec::new(),
                 inject: Vec::new(),
                 allow: Allow::Anyone,
+                clients: Vec::new(),
                 is_default: at == 0,
                 hierarchy: Hierarchy::default(),
                 step_up: StepUp::default(),

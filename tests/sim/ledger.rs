@@ -345,7 +345,8 @@ impl Ledger {
         let family = &self.families[access.family];
         match answer {
             Ok(caller) => {
-                let login = numbers(caller.upstream_token.expose(), "at-").map(|(login, _)| login);
+                let spent = caller.upstream_token.as_ref().and_then(|token| numbers(token.expose(), "at-"));
+                let login = spent.map(|(login, _)| login);
                 let is_right = caller.grant.to_string() == family.grant
                     && caller.client.as_str() == family.terms.client
                     && caller.resource.as_str() == family.terms.resource

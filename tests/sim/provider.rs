@@ -133,7 +133,8 @@ impl Provider {
 
     /// The store has acknowledged this Grant.
     pub(super) fn note_kept(&mut self, grant: &Grant) {
-        let Some((login, rotation)) = numbers(grant.tokens.access.expose(), "at-") else { return };
+        let spent = grant.tokens().and_then(|tokens| numbers(tokens.access.expose(), "at-"));
+        let Some((login, rotation)) = spent else { return };
         let login = &mut self.logins[login];
         if matches!(login.whereabouts, Whereabouts::Received(_)) && login.rotations == rotation {
             login.whereabouts = Whereabouts::Kept;

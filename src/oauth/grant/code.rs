@@ -138,13 +138,13 @@ impl AuthorizationServer {
                         Intent::Burn => (Change::Remove, Settled::Gone),
                         Intent::Activate => {
                             let (refresh, token) = may_refresh.then(|| self.first_refresh(id)).unzip();
-                            let stage = GrantStage::Active { code: *spent, redeemed: now, refresh };
+                            let stage = GrantStage::Active { code: Some(*spent), redeemed: now, refresh };
                             let active = Grant { stage, expires: self.grant_end(grant.created, now), ..grant };
                             (Change::Put(active.clone()), Settled::Activated(Box::new(active), token))
                         }
                     }
                 }
-                GrantStage::Active { code, redeemed, .. } if is_same(code, spent) => {
+                GrantStage::Active { code: Some(code), redeemed, .. } if is_same(code, spent) => {
                     let is_double = now.since(*redeemed) <= DOUBLE_SUBMIT;
                     if is_double { (Change::Keep, Settled::Twice) } else { (Change::Remove, Settled::Gone) }
                 }

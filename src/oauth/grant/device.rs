@@ -20,7 +20,7 @@ use crate::{
     crypto::hash,
     domain::{
         Approval, Client, Credential, Device, DeviceCode, DeviceId, DeviceState, Grant, GrantId, GrantStage, GrantType,
-        grant::SecretHash,
+        UpstreamLogin, grant::SecretHash,
     },
     store::Change,
 };
@@ -123,12 +123,11 @@ impl AuthorizationServer {
             client: device.client.id,
             identity,
             resource: device.resource,
-            upstream,
             scope: device.scope,
-            tokens,
+            login: Some(UpstreamLogin { upstream, tokens }),
             created: given,
             expires: self.grant_end(given, now),
-            stage: GrantStage::Active { code: device.secret, redeemed: now, refresh },
+            stage: GrantStage::Active { code: Some(device.secret), redeemed: now, refresh },
         };
         if !self.parts.store.insert(&grant).await? {
             return Err(Error::new(ErrorCode::ServerError, "the grant could not be kept"));

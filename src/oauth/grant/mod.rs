@@ -1,5 +1,6 @@
 //! `/token`: one request, read once, one arm for each grant type (RFC 6749 §3.2).
 
+mod client_credentials;
 mod code;
 mod device;
 mod refresh;
@@ -60,6 +61,8 @@ enum TokenRequest<'a> {
     Refresh(refresh::RefreshRequest<'a>),
     /// RFC 8628 §3.4.
     Device(device::DeviceRequest<'a>),
+    /// RFC 6749 §4.4.2.
+    ClientCredentials(client_credentials::ClientCredentialsRequest<'a>),
 }
 
 impl<'a> TokenRequest<'a> {
@@ -67,6 +70,9 @@ impl<'a> TokenRequest<'a> {
         match given.first("grant_type") {
             Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
             Some("refresh_token") => Ok(Self::Refresh(refresh::RefreshRequest::read(given)?)),
+            Some("client_credentials") => {
+                Ok(Self::ClientCredentials(client_credentials::ClientCredentialsRequest::read(given)))
+            }
             Some(device::GRANT_TYPE) => Ok(Self::Device(device::DeviceRequest::read(given)?)),
             _ => Err(Error::new(
                 ErrorCode::UnsupportedGrantType,
@@ -114,6 +120,7 @@ impl AuthorizationServer {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
             TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
             TokenRequest::Device(request) => self.poll(&client, &request).await,
+            TokenRequest::ClientCredentials(request) => self.act_for_itself(&client, &request).await,
         }
     }
 }

@@ -72,6 +72,7 @@ fn resource(path: &str, title: &str) -> Arc<Resource> {
         upstream_scopes: Vec::new(),
         inject: Vec::new(),
         allow: Allow::Anyone,
+        clients: Vec::new(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,

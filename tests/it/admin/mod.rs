@@ -75,7 +75,7 @@ fn numbered(n: u32) -> Grant {
     grant.id = GrantId::from_bytes(id);
     grant.created = kit_dawn() + Duration::from_secs(u64::from(n));
     if n.is_multiple_of(3) {
-        grant.identity.subject = vestibule::domain::Subject::new(&grant.upstream, "bob");
+        grant.identity.subject = vestibule::domain::Subject::new(&grant.login.as_ref().unwrap().upstream, "bob");
     }
     grant
 }

@@ -1,7 +1,7 @@
 //! Each class of mistake, as the operator reads it.
 
 use proptest::prelude::*;
-use vestibule::config;
+use vestibule::{config, domain::Allow};
 
 use super::{KEY, but, load, mistakes, small};
 
@@ -316,6 +316,7 @@ fn static_clients_are_read_or_refused() {
             "client[0].grants[0]: \"password\": expected authorization",
         ),
         ("id = \"c\"\ngrants = [\"device_code\"]", "write [device] enabled = true"),
+        ("id = \"c\"\ngrants = [\"client_credentials\"]", "the client proves itself by nothing"),
         ("id = \"c\"\ngrants = [\"refresh_token\"]", "lets the client begin nothing"),
         ("id = \"c\"\ngrants = [\"refresh_token\", \"device_code\"]\nredirect_uris = []", "take one of them out"),
         ("id = \"c\"\nredirect_uris = []\nauth_method = \"client_secret_jwt\"", "expected none, client_secret_basic"),
@@ -340,6 +341,31 @@ fn static_clients_are_read_or_refused() {
     assert!(load(&small(), &[], &[]).unwrap().oauth.device.is_none(), "off by default");
     let twice = client("id = \"c\"\nredirect_uris = []\n[[client]]\nid = \"c\"\nredirect_uris = []");
     assert!(mistakes(&twice).contains("another [[client]] has this id"));
+}
+
+#[test]
+fn cc_1_a_server_names_the_clients_that_act_for_themselves() {
+    let robot = "[[client]]\nid = \"robot\"\nsecret = \"shh\"\ngrants = [\"client_credentials\"]\n";
+    let with = |rule: &str, inject: &str| {
+        but("allow = \"anyone\"", &format!("allow = {rule}")) + &format!("inject = {inject}\n{robot}")
+    };
+    let identity = "\"identity\"";
+    let settings = load(&with(r#"{ clients = ["robot"] }"#, identity), &[], &[]).unwrap();
+    assert_eq!(settings.resources[0].clients.len(), 1);
+    let nobody = Allow::Only { emails: Vec::new(), subjects: Vec::new(), groups: Vec::new() };
+    assert_eq!(settings.resources[0].allow, nobody, "no person is meant");
+    let both = load(&with(r#"{ anyone = true, clients = ["robot"] }"#, identity), &[], &[]).unwrap();
+    assert_eq!((&both.resources[0].allow, both.resources[0].clients.len()), (&Allow::Anyone, 1));
+    assert!(load(&with("\"anyone\"", identity), &[], &[]).unwrap().resources[0].clients.is_empty());
+    let told = mistakes(&with(r#"{ clients = ["robbot"] }"#, identity));
+    assert!(told.contains("there is no [[client]] of this id whose grants hold client_credentials"), "{told}");
+    let told = mistakes(&with(r#"{ clients = ["robot"] }"#, "\"upstream_token\""));
+    assert!(told.contains("inject hands on the provider's token of a person"), "{told}");
+}
+
+#[test]
+fn tok_7_no_upstream_is_called_client() {
+    assert!(mistakes(&but("[upstream.github]", "[upstream.client]")).contains("and is not \"client\""));
 }
 
 #[test]

@@ -232,6 +232,7 @@ pub(super) fn resource(path: &str, upstream: &str) -> Resource {
         upstream_scopes: Vec::new(),
         inject: Vec::new(),
         allow: Allow::Anyone,
+        clients: Vec::new(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: path == "/notes",

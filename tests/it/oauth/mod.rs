@@ -3,6 +3,7 @@
 mod authorize;
 mod callback;
 mod cimd;
+mod client_credentials;
 mod code;
 mod consent;
 mod device;

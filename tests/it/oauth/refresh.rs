@@ -86,7 +86,7 @@ async fn behaviour_22_a_refresh_token_also_where_the_provider_gave_none() {
     let house = House::open().await;
     house.idp.set_fault(Fault::NoRefresh);
     let family = Family::new(house).await;
-    assert!(family.grant().await.unwrap().tokens.refresh.is_none());
+    assert!(family.grant().await.unwrap().login.unwrap().tokens.refresh.is_none());
     assert!(family.first.expires_in > 0);
     let second = family.refresh(&family.token()).await.unwrap();
     assert!(family.works(&second).await);
@@ -235,7 +235,7 @@ async fn rt_5_it_slides_with_use_and_has_an_absolute_end() {
     let family = Family { house: Arc::new(house), client, first };
     // As at GitHub: what has no end needs no renewal.
     let mut grant = family.grant().await.unwrap();
-    grant.tokens.expires = None;
+    grant.login.as_mut().unwrap().tokens.expires = None;
     family.house.store.put(&grant).await.unwrap();
     let mut token = family.token();
     for _ in 0..3 {
@@ -286,18 +286,18 @@ async fn d5_an_upstream_token_that_lives_long_enough_is_left_alone() {
 #[tokio::test]
 async fn rule_9_the_renewed_tokens_are_kept_and_spent_next_time() {
     let family = Family::new(House::open().await).await;
-    let before = family.grant().await.unwrap().tokens;
+    let before = family.grant().await.unwrap().login.unwrap().tokens;
     family.house.wait(3590);
     let second = family.refresh(&family.token()).await.unwrap();
-    let after = family.grant().await.unwrap().tokens;
+    let after = family.grant().await.unwrap().login.unwrap().tokens;
     assert!(after.access != before.access && after.refresh != before.refresh);
     let caller = family.house.mint.verify(second.access_token.expose(), &notes()).await.unwrap();
-    assert_eq!(caller.upstream_token, after.access);
+    assert_eq!(caller.upstream_token, Some(after.access.clone()));
     // The provider gives no new refresh token: the old one is kept.
     family.house.idp.set_fault(Fault::NoRefresh);
     family.house.wait(3590);
     family.refresh(&text(&second)).await.unwrap();
-    assert_eq!(family.grant().await.unwrap().tokens.refresh, after.refresh);
+    assert_eq!(family.grant().await.unwrap().login.unwrap().tokens.refresh, after.refresh);
     assert_eq!(family.renewals(), 2);
 }
 
@@ -402,9 +402,9 @@ async fn a_refused_upstream_token_is_renewed_by_the_next_refresh() {
     assert!(family.works(&family.first).await, "the token itself lives");
     family.refresh(&family.token()).await.unwrap();
     assert_eq!(family.renewals(), 1);
-    let renewed = family.grant().await.unwrap().tokens;
+    let renewed = family.grant().await.unwrap().login.unwrap().tokens;
     family.house.mint.mark_stale(&caller).await.unwrap();
-    assert_eq!(family.grant().await.unwrap().tokens, renewed, "another token was refused, not this one");
+    assert_eq!(family.grant().await.unwrap().login.unwrap().tokens, renewed, "another token was refused, not this one");
     // And again at once, although a renewal has just been made.
     let caller = family.house.mint.verify(family.first.access_token.expose(), &notes()).await.unwrap();
     family.house.mint.mark_stale(&caller).await.unwrap();

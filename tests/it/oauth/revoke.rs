@@ -86,7 +86,7 @@ async fn rev_1_the_persons_last_login_is_given_back_at_the_provider() {
     revoke(&family, &family.client, &family.token()).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(family.house.idp.received_at("/revoke").is_empty(), "the other login still rests on this app");
-    let refresh = family.grant().await.unwrap().tokens.refresh.unwrap();
+    let refresh = family.grant().await.unwrap().login.unwrap().tokens.refresh.unwrap();
     revoke(&family, &family.client, &text(&second)).await;
     let body = given_back(&family).await;
     assert!(body.contains(&format!("token={}", refresh.expose())), "{body}");

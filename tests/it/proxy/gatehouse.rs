@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use vestibule::{
     domain::{
         Allow, ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Injection, Resource, ResourceUri,
-        Scope, Subject, UpstreamName, UpstreamTokens,
+        Scope, Subject, UpstreamLogin, UpstreamName, UpstreamTokens,
         grant::SecretHash,
         step_up::{Hierarchy, StepUp},
     },
@@ -49,6 +49,7 @@ pub(crate) fn resource(path: &str, target: &str, inject: Vec<Injection>) -> Reso
         upstream_scopes: Vec::new(),
         inject,
         allow: Allow::Anyone,
+        clients: Vec::new(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,
@@ -120,13 +121,15 @@ impl Gatehouse {
                 groups: vec!["staff".to_owned(), "a,admin".to_owned(), "ops".to_owned()],
             },
             resource: ResourceUri::under(&public_url, path),
-            upstream,
             scope: Scope::parse(scope),
-            tokens: UpstreamTokens { access: UPSTREAM_TOKEN.into(), refresh: None, expires: None, scope: None },
+            login: Some(UpstreamLogin {
+                upstream,
+                tokens: UpstreamTokens { access: UPSTREAM_TOKEN.into(), refresh: None, expires: None, scope: None },
+            }),
             created: self.clock.now(),
             expires: self.clock.now() + Duration::from_secs(86_400),
             stage: GrantStage::Active {
-                code: SecretHash::from_bytes([0; 32]),
+                code: Some(SecretHash::from_bytes([0; 32])),
                 redeemed: self.clock.now(),
                 refresh: None,
             },

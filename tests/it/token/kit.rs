@@ -14,7 +14,7 @@ use serde_json::Value;
 use vestibule::{
     domain::{
         ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Instant, ResourceUri, Scope, Secret, Subject,
-        UpstreamName, UpstreamTokens, grant::SecretHash,
+        UpstreamLogin, UpstreamName, UpstreamTokens, grant::SecretHash,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
     token::{Algorithm, IdentityClaim, Mint, Settings},
@@ -158,12 +158,14 @@ pub(crate) fn grant(id: u8) -> Grant {
             groups: vec!["staff".to_owned(), "dev".to_owned()],
         },
         resource: resource("/notes"),
-        upstream,
         scope: Scope::parse("read write"),
-        tokens: UpstreamTokens { access: "gho_upstream".into(), refresh: None, expires: None, scope: None },
+        login: Some(UpstreamLogin {
+            upstream,
+            tokens: UpstreamTokens { access: "gho_upstream".into(), refresh: None, expires: None, scope: None },
+        }),
         created: DAWN - Duration::from_secs(20),
         expires: DAWN + Duration::from_secs(30 * 86_400),
-        stage: GrantStage::Active { code: SecretHash::from_bytes([1; 32]), redeemed: DAWN, refresh: None },
+        stage: GrantStage::Active { code: Some(SecretHash::from_bytes([1; 32])), redeemed: DAWN, refresh: None },
     }
 }
 

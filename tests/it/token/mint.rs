@@ -84,7 +84,7 @@ async fn tok_5_an_upstream_token_that_would_burst_a_header_line_stays_out() {
     for (length, carried) in
         [(3700, Some(true)), (3850, None), (3900, None), (4097, Some(false)), (60_000, Some(false))]
     {
-        grant.tokens.access = Secret::new("x".repeat(length));
+        grant.login.as_mut().unwrap().tokens.access = Secret::new("x".repeat(length));
         bench.store.put(&grant).await.unwrap();
         let token = mint.mint(&grant, &grant.scope).unwrap().token;
         let found = part(token.expose(), 1).get("upstream_token").is_some();
@@ -92,14 +92,18 @@ async fn tok_5_an_upstream_token_that_would_burst_a_header_line_stays_out() {
         let line = "Authorization: Bearer ".len() + token.expose().len();
         assert!(line < 8192, "{length}: {line}");
         let caller = mint.verify(token.expose(), &grant.resource).await.unwrap();
-        assert_eq!(caller.upstream_token, grant.tokens.access, "the gate takes it from the Grant");
+        assert_eq!(
+            caller.upstream_token.as_ref(),
+            grant.tokens().map(|tokens| &tokens.access),
+            "the gate takes it from the Grant"
+        );
     }
 }
 
 #[tokio::test]
 async fn tok_5_a_long_client_id_counts_too() {
     let (_bench, mint, mut grant) = Bench::ready().await;
-    grant.tokens.access = Secret::new("x".repeat(3000));
+    grant.login.as_mut().unwrap().tokens.access = Secret::new("x".repeat(3000));
     assert!(part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1).get("upstream_token").is_some());
     grant.client = vestibule::domain::ClientId::new("c".repeat(2000));
     let token = mint.mint(&grant, &grant.scope).unwrap().token;
@@ -121,7 +125,7 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
         (Some(0), None),
     ];
     for (rest, life) in cases {
-        grant.tokens.expires = rest.map(|rest| bench.now() + Duration::from_secs(rest));
+        grant.login.as_mut().unwrap().tokens.expires = rest.map(|rest| bench.now() + Duration::from_secs(rest));
         match (mint.mint(&grant, &grant.scope), life) {
             (Ok(minted), Some(life)) => {
                 assert_eq!(minted.life.as_secs(), life);
@@ -132,7 +136,7 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
             (other, _) => panic!("{rest:?}: {other:?}"),
         }
     }
-    grant.tokens.expires = Some(DAWN - Duration::from_secs(1));
+    grant.login.as_mut().unwrap().tokens.expires = Some(DAWN - Duration::from_secs(1));
     assert!(matches!(mint.mint(&grant, &grant.scope), Err(MintFailed::UpstreamExpired)));
 }
 

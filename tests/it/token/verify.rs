@@ -42,7 +42,7 @@ async fn rs_1_a_token_makes_its_caller() {
     let caller = mint.verify(token.expose(), &grant.resource).await.unwrap();
     assert_eq!((caller.grant, &caller.client, &caller.identity), (grant.id, &grant.client, &grant.identity));
     assert_eq!((&caller.resource, &caller.scope), (&grant.resource, &Scope::parse("read")));
-    assert_eq!(caller.upstream_token.expose(), "gho_upstream");
+    assert_eq!(caller.upstream_token.as_ref().unwrap().expose(), "gho_upstream");
     assert_eq!(caller.expires, DAWN + Duration::from_secs(3600));
     let again = mint.verify(token.expose(), &grant.resource).await.unwrap();
     assert!(Arc::ptr_eq(&caller, &again));
@@ -76,12 +76,12 @@ async fn a_renewed_grant_hands_through_the_new_upstream_token() {
     assert_eq!(twice(&mint, &token, &grant.resource).await, "ok");
     let renew = |found: Option<Grant>| {
         let mut found = found.unwrap();
-        found.tokens.access = "gho_renewed".into();
+        found.login.as_mut().unwrap().tokens.access = "gho_renewed".into();
         (Change::Put(found), ())
     };
     bench.store.update(&grant.id.to_string(), renew).await.unwrap();
     let caller = mint.verify(&token, &grant.resource).await.unwrap();
-    assert_eq!(caller.upstream_token.expose(), "gho_renewed");
+    assert_eq!(caller.upstream_token.as_ref().unwrap().expose(), "gho_renewed");
     let reads = bench.reads();
     assert_eq!(twice(&mint, &token, &grant.resource).await, "ok");
     assert_eq!(bench.reads(), reads, "the new flag answers again");
@@ -137,7 +137,7 @@ async fn the_grant_has_to_be_the_one_that_the_token_speaks_of() {
     let changes: [fn(&mut Grant); 4] = [
         |grant| grant.client = vestibule::domain::ClientId::new("another"),
         |grant| grant.resource = resource("/files"),
-        |grant| grant.identity.subject = vestibule::domain::Subject::new(&grant.upstream, "43"),
+        |grant| grant.identity.subject = vestibule::domain::Subject::new(&grant.login.as_ref().unwrap().upstream, "43"),
         |grant| {
             grant.stage = GrantStage::Issued {
                 code: vestibule::domain::grant::SecretHash::from_bytes([1; 32]),
@@ -177,7 +177,7 @@ async fn rs_2_what_is_not_an_access_token_of_ours_is_refused() {
     let bad = [
         minted(&elsewhere, &grant),
         refresh.expose().clone(),
-        grant.tokens.access.expose().clone(),
+        grant.tokens().unwrap().access.expose().clone(),
         jwe,
         String::new(),
         "..".to_owned(),

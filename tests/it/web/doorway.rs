@@ -93,6 +93,7 @@ fn resource(path: &str, target: &str) -> Arc<Resource> {
         upstream_scopes: Vec::new(),
         inject: vec![Injection::UpstreamToken],
         allow: Allow::Anyone,
+        clients: Vec::new(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,

@@ -6,6 +6,7 @@ use http::{Method, StatusCode, header};
 use proptest::prelude::*;
 
 use super::doorway::{Doorway, Seen, request, settings};
+use crate::world::town::{Town, post_form};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
@@ -157,4 +158,32 @@ fn s33_arbitrary_bytes_never_make_a_5xx() {
             "{} {}", seen.status, seen.text());
         seen.json();
     });
+}
+
+#[tokio::test]
+async fn cc_1_tok_7_a_program_of_the_operators_calls_in_its_own_name() {
+    let robot = "[[client]]\nid = \"robot\"\nname = \"Robot\"\nsecret = \"shh\"\nauth_method = \"client_secret_post\"\n\
+                 grants = [\"client_credentials\"]\n[[resource]]\npath = \"/builds\"\ntarget = \"{target}\"\nupstream = \"idp\"\n\
+                 inject = \"identity\"\nallow = { clients = [\"robot\"] }\n";
+    let town = Town::with(robot).await;
+    let ask = |path: &str| {
+        let resource = format!("{}{path}", town.base);
+        let url = format!("{}/token", town.base);
+        async move {
+            let form = [("grant_type", "client_credentials"), ("client_id", "robot"), ("client_secret", "shh")];
+            post_form(&url, &[&form[..], &[("resource", resource.as_str())]].concat()).await
+        }
+    };
+    let (status, tokens) = ask("/builds").await;
+    assert_eq!(status, 200, "{tokens}");
+    assert!(tokens.get("refresh_token").is_none());
+    let token = tokens["access_token"].as_str();
+    assert_eq!(town.call("/builds", token).await.status(), 200);
+    let reached = town.mcp.last();
+    assert_eq!(reached.header("x-forwarded-user"), Some("client:robot"));
+    assert!(reached.header("authorization").is_none() && reached.header("x-forwarded-email").is_none());
+    // Not where people log in, neither with this token nor with another.
+    assert_eq!(town.call("/notes", token).await.status(), 401);
+    let (status, refused) = ask("/notes").await;
+    assert_eq!((status, &refused["error"]), (400, &serde_json::json!("unauthorized_client")));
 }
