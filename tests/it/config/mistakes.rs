@@ -107,7 +107,7 @@ vestibule.toml:9: upstream.goggle.client_id: expected a string, found a number
 vestibule.toml:10: upstream.goggle.client_secret: the environment variable "NOT_SET" is not set
     remedy: set it, or point to a file with file:/path
 
-vestibule.toml:11: upstream.Bad: an upstream's name has 1 to 32 characters out of a-z, 0-9, '-' and '_'
+vestibule.toml:11: upstream.Bad: an upstream's name has 1 to 32 characters out of a-z, 0-9, '-' and '_', and is not "client"
     remedy: rename the section
 
 vestibule.toml:12: resource[0].allow: is missing: who may enter this server?
