@@ -13,8 +13,8 @@ use super::{
 
 const PREFIX: &str = "VESTIBULE__";
 /// Settings that hold secrets, and so may come from a file.
-pub(super) const SECRETS: [&str; 7] =
-    ["secret_key", "client_secret", "shared_secret", "secret", "value", "password", "token"];
+pub(super) const SECRETS: [&str; 8] =
+    ["secret_key", "client_secret", "shared_secret", "secret", "value", "password", "token", "initial_access_tokens"];
 /// Sections that are lists of tables.
 const LISTS: [&str; 2] = ["resource", "client"];
 /// The deepest setting is `resource.0.inject.0.value`.

@@ -7,7 +7,7 @@
 //!
 //! The road: `file` reads TOML into a tree whose values know their line; `env` writes the environment over it;
 //! `section` is the checked reader that takes known keys out of it and notes what is missing, unfit or left over.
-//! `server`, `upstream`, `resource`, `client` and `cimd` know the keys, one file per part of the format. Nothing is read twice,
+//! `server`, `upstream`, `resource`, `client`, `register` and `cimd` know the keys, one file per part of the format. Nothing is read twice,
 //! and after this room nobody looks at a setting with doubt.
 //!
 //! Safe defaults, and no default where only the operator can know: `public_url` (D9), `secret_key` (D11) and each
@@ -27,6 +27,7 @@ mod env;
 mod file;
 mod mistake;
 mod quantity;
+mod register;
 mod resource;
 mod secret;
 mod section;
@@ -228,6 +229,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let resources = resource::read(sections, &around);
     let tokens = server::tokens(&mut top);
     let asking = server::asking(&mut top);
+    let registration = register::read(&mut top);
     let cimd = cimd::read(&mut top, public_url.as_ref());
     let limits = server::limits(&mut top);
     let telemetry = server::telemetry(&mut top);
@@ -254,7 +256,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         },
         upstreams,
         resources,
-        oauth: granting(&public_url, &tokens, &asking, &limits, (device.settings, cimd?), clients),
+        oauth: granting(&public_url, (&tokens, &asking, &limits), registration?, (device.settings, cimd?), clients),
         proxy: spending(&public_url, &limits, (hosts, origins), extra_ca),
         web: web::Settings {
             public_url: public_url.clone(),
@@ -279,19 +281,17 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
 
 fn granting(
     public_url: &HttpsUrl,
-    tokens: &server::Tokens,
-    asking: &server::Asking,
-    limits: &server::Limits,
+    (tokens, asking, limits): (&server::Tokens, &server::Asking, &server::Limits),
+    registration: oauth::Registration,
     (device, cimd): (Option<oauth::DeviceSettings>, oauth::CimdSettings),
     clients: Vec<oauth::StaticClient>,
 ) -> oauth::Settings {
     oauth::Settings {
         public_url: public_url.clone(),
         consent: asking.mode,
-        registration: asking.registration,
+        registration,
         cimd,
         clients,
-        loopback_hosts: asking.loopback_hosts,
         code_life: tokens.code_life,
         request_life: limits.login_life,
         grant_life: tokens.grant_life,

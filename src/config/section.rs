@@ -240,6 +240,34 @@ impl<'d> Section<'d> {
         secret::open(self.desk, said)
     }
 
+    /// A list of secrets; from the environment with commas between. Shown masked, each with its place.
+    pub(super) fn secrets(&mut self, key: &'static str, expected: &str) -> Option<Vec<Secret<String>>> {
+        let path = self.at(key);
+        let node = self.take(key)?;
+        let items: Vec<Node> = match node.value {
+            Value::Array(items) => items,
+            Value::Text(text) if !matches!(node.origin, Origin::File { .. }) => text
+                .split(',')
+                .map(|part| Node { value: Value::Text(part.trim().to_owned()), origin: node.origin.clone() })
+                .collect(),
+            _ => {
+                self.unfit(key, &node, expected);
+                return None;
+            }
+        };
+        let mut secrets = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if let Value::Text(text) = item.value {
+                secrets.push(secret::open(self.desk, Said { text, path, origin: item.origin }));
+            } else {
+                self.desk.mistake(&path, &item.origin, "expected a string", format!("write {key} = {expected}"));
+                secrets.push(None);
+            }
+        }
+        secrets.into_iter().collect()
+    }
+
     /// The table under `key`, empty if absent.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let path = self.at(key);

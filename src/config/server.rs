@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crypto::MasterKey,
-    domain::{HttpsUrl, Secret, uri::LoopbackHosts},
+    domain::{HttpsUrl, Secret},
     oauth::{ConsentMode, DeviceSettings},
     telemetry,
     token::{Algorithm, IdentityClaim},
@@ -188,12 +188,10 @@ fn algorithm(section: &mut Section<'_>) -> Option<Algorithm> {
     }
 }
 
-/// `[consent]` and `[register]`.
+/// `[consent]`.
 pub(super) struct Asking {
     pub(super) mode: ConsentMode,
     pub(super) life: Duration,
-    pub(super) registration: bool,
-    pub(super) loopback_hosts: LoopbackHosts,
 }
 
 pub(super) fn asking(top: &mut Section<'_>) -> Option<Asking> {
@@ -211,16 +209,7 @@ pub(super) fn asking(top: &mut Section<'_>) -> Option<Asking> {
     }
     let life = consent.parsed_or("life", "90d", "\"90d\"", duration("1m", "365d"));
     consent.finish();
-    let mut register = top.section("register");
-    let registration = register.yes_or("enabled", true);
-    let loopback_hosts =
-        register.parsed_or("loopback_hosts", "alike", "\"alike\", or \"distinct\"", |text| match text {
-            "alike" => Ok(LoopbackHosts::Alike),
-            "distinct" => Ok(LoopbackHosts::Distinct),
-            _ => Err("expected alike (localhost, 127.0.0.1 and [::1] stand for one another) or distinct"),
-        });
-    register.finish();
-    Some(Asking { mode: mode?, life: life?, registration, loopback_hosts: loopback_hosts? })
+    Some(Asking { mode: mode?, life: life? })
 }
 
 /// `[device]`.

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     RedirectUri, RegisteredRedirect, Scope,
-    uri::{BadRedirect, LoopbackHosts},
+    uri::{BadRedirect, Loopback},
 };
 
 /// `client_id`. Ours are sealed registrations; an operator's are names; `https://` ones are documents (CIMD).
@@ -209,11 +209,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RedirectRefused`]: the answer is then a page, never a redirect.
-    pub fn redirect(
-        &self,
-        requested: Option<&str>,
-        hosts: LoopbackHosts,
-    ) -> Result<(RedirectUri, Url), RedirectRefused> {
+    pub fn redirect(&self, requested: Option<&str>, loopback: Loopback) -> Result<(RedirectUri, Url), RedirectRefused> {
         let Some(requested) = requested else {
             return match self.redirect_uris.as_slice() {
                 [only] => {
@@ -224,7 +220,7 @@ impl Client {
             };
         };
         let (requested, url) = RegisteredRedirect::read(requested)?;
-        if self.redirect_uris.iter().any(|own| own.matches(&requested, hosts)) {
+        if self.redirect_uris.iter().any(|own| own.matches(&requested, loopback)) {
             Ok((RedirectUri::answerable(requested), url))
         } else {
             Err(RedirectRefused::NotRegistered)

@@ -151,6 +151,26 @@ pub enum LoopbackHosts {
     Distinct,
 }
 
+/// Whether a program on this machine may take any port for its answer. OAuth 2.1 §2.3.1 says it must be let; the Security
+/// Best Practices of MCP want redirect URIs compared byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoopbackPorts {
+    /// The port means nothing (RFC 8252 §7.3).
+    #[default]
+    Any,
+    /// The port counts like every other byte. Clients that take a free port for each login are refused.
+    Exact,
+}
+
+/// How redirect URIs on loopback are compared; all others are compared byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Loopback {
+    /// The names of this machine.
+    pub hosts: LoopbackHosts,
+    /// The ports on it.
+    pub ports: LoopbackPorts,
+}
+
 /// A redirect URI that passed the rules of registration; kept byte for byte as the client wrote it.
 ///
 /// What comes back out of a seal is not judged again: a rule that is tightened later must not make the house forget a
@@ -244,7 +264,7 @@ impl RegisteredRedirect {
     #[must_use]
     pub fn without_loopback_port(&self) -> Self {
         match loopback_parts(&self.0) {
-            Some((host, rest)) => Self(format!("http://{host}{rest}")),
+            Some((host, _, rest)) => Self(format!("http://{host}{rest}")),
             None => self.clone(),
         }
     }
@@ -255,30 +275,39 @@ impl RegisteredRedirect {
         loopback_parts(&self.0).is_some()
     }
 
+    /// Whether it leads there without saying on which port.
+    #[must_use]
+    pub fn is_portless_loopback(&self) -> bool {
+        loopback_parts(&self.0).is_some_and(|(_, port, _)| port.is_empty())
+    }
+
     /// Whether it is a private-use scheme such as `cursor://` (RFC 8252 §7.1).
     #[must_use]
     pub fn is_private_scheme(&self) -> bool {
         !self.0.starts_with("https:") && !self.is_loopback()
     }
 
-    /// Whether a requested URI is this one: byte for byte, but for the port of a loopback address (AZ-2, AZ-3).
+    /// Whether a requested URI is this one: byte for byte, but for host and port of a loopback address (AZ-2, AZ-3).
     #[must_use]
-    pub fn matches(&self, requested: &Self, hosts: LoopbackHosts) -> bool {
+    pub fn matches(&self, requested: &Self, loopback: Loopback) -> bool {
         if self == requested {
             return true;
         }
         match (loopback_parts(&self.0), loopback_parts(&requested.0)) {
-            (Some((h1, r1)), Some((h2, r2))) => {
+            (Some((h1, p1, r1)), Some((h2, p2, r2))) => {
                 let rest = |r: &str| if r.is_empty() { "/".to_owned() } else { r.to_owned() };
-                rest(r1) == rest(r2) && (hosts == LoopbackHosts::Alike || h1 == h2)
+                rest(r1) == rest(r2)
+                    && (loopback.hosts == LoopbackHosts::Alike || h1 == h2)
+                    && (loopback.ports == LoopbackPorts::Any || p1 == p2)
             }
             _ => false,
         }
     }
 }
 
-/// Splits an http loopback URI into host (without port) and the rest from the path on; `None` for all others.
-fn loopback_parts(text: &str) -> Option<(&str, &str)> {
+/// Splits an http loopback URI into host, port with its colon (or nothing) and the rest from the path on; `None` for all
+/// others.
+fn loopback_parts(text: &str) -> Option<(&str, &str, &str)> {
     let scheme = text.get(..7)?;
     if !scheme.eq_ignore_ascii_case("http://") {
         return None;
@@ -295,7 +324,7 @@ fn loopback_parts(text: &str) -> Option<(&str, &str)> {
                 })
         }
     })?;
-    Some((host, rest))
+    Some((host, &authority[host.len()..], rest))
 }
 
 fn has_dot_segments(rest: &str) -> bool {
@@ -326,6 +355,12 @@ impl RedirectUri {
         self.0.is_loopback()
     }
 
+    /// Whether it leads there without saying on which port: then nobody can be answered.
+    #[must_use]
+    pub fn is_portless_loopback(&self) -> bool {
+        self.0.is_portless_loopback()
+    }
+
     /// Whether it is a private-use scheme such as `cursor://`.
     #[must_use]
     pub fn is_private_scheme(&self) -> bool {
@@ -336,7 +371,7 @@ impl RedirectUri {
     /// `cursor://anysphere.cursor-mcp`. Without the port on loopback, in punycode elsewhere (CON-10).
     #[must_use]
     pub fn host(&self) -> String {
-        if let Some((host, _)) = loopback_parts(self.as_str()) {
+        if let Some((host, ..)) = loopback_parts(self.as_str()) {
             return format!("http://{host}");
         }
         match Url::parse(self.as_str()) {

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{
     Answer, AuthorizationServer, Browser, ConsentMode, ConsentPage, Destination, DocumentHost, Error, ErrorCode,
     Navigation, Parameters, Refusal, RefusalPage, StateCookie, Step,
+    admission::Unfit,
     form::Form,
     machine::{Authorize, AuthorizeAsked, AuthorizeQuestion},
     parameters::Given,
@@ -99,11 +100,17 @@ impl AuthorizationServer {
             page: RefusalPage::BadRedirect { requested: asked.unwrap_or_default().to_owned() },
         };
         let (redirect, url) = client
-            .redirect(asked, self.settings.loopback_hosts)
+            .redirect(asked, self.settings.registration.redirects.loopback)
             .map_err(|error: RedirectRefused| refused(error.to_string()))?;
-        self.check_redirect(&url).map_err(|why| refused(why.to_owned()))?;
+        self.check_redirect(&url, client.origin).map_err(|unfit| match unfit {
+            Unfit::Harmful(_) => refused(unfit.to_string()),
+            Unfit::NotLet(_) => Refusal {
+                error: Error::new(ErrorCode::InvalidRequest, unfit.to_string()),
+                page: RefusalPage::RedirectNotLet { requested: redirect.as_str().to_owned() },
+            },
+        })?;
         // A sealed registration holds no loopback port (D2), so there is none to answer at.
-        if asked.is_none() && redirect.is_loopback() {
+        if asked.is_none() && redirect.is_portless_loopback() {
             return Err(refused(RedirectRefused::Missing.to_string()));
         }
         Ok(redirect)

@@ -2,21 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
-use url::Url;
-
 use super::{
-    AuthorizationServer, Error, ErrorCode, Refusal, RefusalPage,
+    AuthorizationServer, Error, ErrorCode, Manage, Refusal, RefusalPage,
     document::{Described, Failure},
 };
 use crate::{
     domain::{
-        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, DocumentUrl, GrantType, HttpsUrl,
-        RegisteredRedirect, Secret, uri::LoopbackHosts,
+        ApprovedClient, Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, DocumentUrl, GrantType,
+        RegisteredRedirect, Secret, uri::LoopbackPorts,
     },
     store::{self, Unavailable},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 
 pub(super) const SECRET_PURPOSE: &str = "oauth/client-secret";
 
@@ -95,7 +93,8 @@ impl From<NoClient> for Refusal {
 
 impl AuthorizationServer {
     /// Makes the id of a registration out of the registration itself. Equal public registrations give equal ids: the
-    /// ports of loopback addresses, which mean nothing (AZ-3), are taken away first. Confidential ones are salted.
+    /// ports of loopback addresses are taken away first, unless the operator lets them count (AZ-3). Confidential ones are
+    /// salted.
     pub(super) fn seal_client(
         &self,
         redirect_uris: &[RegisteredRedirect],
@@ -103,11 +102,8 @@ impl AuthorizationServer {
         auth_method: ClientAuthMethod,
         grants: &BTreeSet<GrantType>,
     ) -> ClientId {
-        let mut portless: Vec<_> = redirect_uris.iter().map(RegisteredRedirect::without_loopback_port).collect();
-        portless.sort();
-        portless.dedup();
         let sealed = Sealed {
-            redirect_uris: portless,
+            redirect_uris: self.kept(redirect_uris),
             name,
             auth_method,
             may_refresh: grants.contains(&GrantType::RefreshToken),
@@ -116,7 +112,8 @@ impl AuthorizationServer {
         };
         let plain = serde_json::to_vec(&sealed).unwrap_or_default();
         let keyring = &self.parts.keyring;
-        let bytes = if auth_method.is_confidential() {
+        let is_its_own = auth_method.is_confidential() || self.settings.registration.manage == Manage::All;
+        let bytes = if is_its_own {
             keyring.seal(ClientId::PURPOSE, b"", &plain, &*self.parts.random)
         } else {
             keyring.seal_synthetic(ClientId::PURPOSE, b"", &plain)
@@ -125,6 +122,18 @@ impl AuthorizationServer {
         id.push_str(ClientId::SEALED);
         URL_SAFE_NO_PAD.encode_string(bytes, &mut id);
         ClientId::new(id)
+    }
+
+    /// The redirect URIs as a sealed id holds them: in order, each once, without the ports that mean nothing.
+    pub(super) fn kept(&self, redirect_uris: &[RegisteredRedirect]) -> Vec<RegisteredRedirect> {
+        let keep = match self.settings.registration.redirects.loopback.ports {
+            LoopbackPorts::Any => RegisteredRedirect::without_loopback_port,
+            LoopbackPorts::Exact => RegisteredRedirect::clone,
+        };
+        let mut kept: Vec<_> = redirect_uris.iter().map(keep).collect();
+        kept.sort();
+        kept.dedup();
+        kept
     }
 
     /// The secret of a confidential sealed client: derived, never stored (D2).
@@ -181,60 +190,5 @@ impl AuthorizationServer {
     pub(super) async fn is_blocked(&self, id: &ClientId) -> Result<bool, Unavailable> {
         let record: Option<ApprovedClient> = self.parts.store.get(&store::client_id(id)).await?;
         Ok(record.is_some_and(|client| client.blocked))
-    }
-
-    /// What is refused of redirect URIs beyond the rules of `domain`, at `/register` and at `/authorize` alike
-    /// (behaviour 10).
-    pub(super) fn check_redirect(&self, url: &Url) -> Result<(), &'static str> {
-        if is_own_callback(url, &self.settings.public_url, self.settings.loopback_hosts) {
-            return Err("this is our own callback");
-        }
-        // AZ-8: each of these stands once in an answer, and it is we who put it there.
-        if url.query_pairs().any(|(name, _)| matches!(&*name, "code" | "state" | "iss" | "error")) {
-            return Err("a redirect URI must not hold code, state, iss or error itself");
-        }
-        Ok(())
-    }
-}
-
-/// S10: a client that received the provider's answers at our own callback could finish other people's logins.
-fn is_own_callback(uri: &Url, own: &HttpsUrl, hosts: LoopbackHosts) -> bool {
-    let own_url = own.as_url();
-    let same_host = uri.host() == own_url.host()
-        || (hosts == LoopbackHosts::Alike && own.is_loopback() && is_loopback_name(uri.host_str()));
-    uri.scheme() == own_url.scheme()
-        && same_host
-        && uri.port_or_known_default() == own_url.port_or_known_default()
-        && uri
-            .path()
-            .strip_prefix(own_url.path().trim_end_matches('/'))
-            .is_some_and(|path| path.trim_start_matches('/').to_ascii_lowercase().starts_with("callback/"))
-}
-
-fn is_loopback_name(host: Option<&str>) -> bool {
-    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own(public: &str, uri: &str) -> bool {
-        let public = HttpsUrl::parse(public, false).unwrap();
-        is_own_callback(&Url::parse(uri).unwrap(), &public, LoopbackHosts::Alike)
-    }
-
-    #[test]
-    fn s10_our_callback_is_known_in_every_spelling() {
-        assert!(own("https://mcp.example.com", "https://mcp.example.com/callback/google"));
-        assert!(own("https://mcp.example.com", "https://MCP.example.com:443//callback/google?x=1"));
-        assert!(own("http://127.0.0.1:8080", "http://localhost:8080/callback/google"));
-        assert!(own("https://mcp.example.com/base", "https://mcp.example.com/base/callback/x"));
-        assert!(!own("https://mcp.example.com", "https://mcp.example.com/callbacks"));
-        assert!(!own("https://mcp.example.com", "https://claude.ai/callback/x"));
-        // Claude Code and Codex on the machine of `vestibule dev`.
-        assert!(!own("http://127.0.0.1:8080", "http://localhost:3118/callback"));
-        assert!(!own("http://127.0.0.1:8080", "http://localhost:8080/callback"));
-        assert!(!own("http://127.0.0.1:8080", "http://127.0.0.1:37819/callback/abc"));
     }
 }

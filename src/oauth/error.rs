@@ -1,6 +1,6 @@
 //! The closed list of OAuth errors (architecture §8).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     store,
@@ -15,6 +15,8 @@ pub enum ErrorCode {
     InvalidRequest,
     /// 401 (+ `WWW-Authenticate` if Basic was tried).
     InvalidClient,
+    /// 401 with a Bearer challenge (RFC 6750 §3.1), where a registration needs or has a token.
+    InvalidToken,
     /// 400, always (RT-6).
     InvalidGrant,
     /// 400.
@@ -39,6 +41,8 @@ pub enum ErrorCode {
     SlowDown,
     /// 400 (RFC 8628 §3.5).
     ExpiredToken,
+    /// 429 + `Retry-After`. No RFC's, but the name that the MCP SDKs know.
+    TooManyRequests,
     /// 503 + `Retry-After`.
     TemporarilyUnavailable,
     /// 500.
@@ -52,6 +56,7 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
+            Self::InvalidToken => "invalid_token",
             Self::InvalidGrant => "invalid_grant",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
@@ -64,6 +69,7 @@ impl ErrorCode {
             Self::AuthorizationPending => "authorization_pending",
             Self::SlowDown => "slow_down",
             Self::ExpiredToken => "expired_token",
+            Self::TooManyRequests => "too_many_requests",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -73,8 +79,9 @@ impl ErrorCode {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidClient => 401,
+            Self::InvalidClient | Self::InvalidToken => 401,
             Self::AccessDenied => 403,
+            Self::TooManyRequests => 429,
             Self::TemporarilyUnavailable => 503,
             Self::ServerError => 500,
             _ => 400,
@@ -93,18 +100,27 @@ pub struct Error {
     /// For the log.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// How long to wait before the next try, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Error {
     /// An error without a cause.
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), cause: None }
+        Self { code, description: description.into(), cause: None, wait: None }
     }
 
     /// With a cause for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// With the time after which it is worth another try.
+    #[must_use]
+    pub const fn after(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
         self
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{AuthorizationServer, Parts, Settings};
+use super::{AuthorizationServer, Gate, Parts, Settings};
 use crate::{
     crypto::jwt::published::ASSERTION_ALGS,
     domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
@@ -122,7 +122,10 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
         authorization_endpoint: format!("{issuer}/authorize"),
         token_endpoint: format!("{issuer}/token"),
         device_authorization_endpoint: settings.device.map(|_| format!("{issuer}/device_authorization")),
-        registration_endpoint: settings.registration.then(|| format!("{issuer}/register")),
+        registration_endpoint: match settings.registration.gate {
+            Gate::Open | Gate::Token(_) => Some(format!("{issuer}/register")),
+            Gate::Closed => None,
+        },
         revocation_endpoint: format!("{issuer}/revoke"),
         introspection_endpoint: format!("{issuer}/introspect"),
         jwks_uri: format!("{issuer}/jwks"),

@@ -1,6 +1,6 @@
 //! The authorization server: who may have a Grant.
 //!
-//! **Purpose.** Clients register (`register`, RFC 7591), send their human to `/authorize` (`authorize`), the human
+//! **Purpose.** Clients register (`register`, RFC 7591; `admission` says who may, `manage` is RFC 7592), send their human to `/authorize` (`authorize`), the human
 //! says yes or no (`consent`), logs in at the provider and comes back (`callback`), and the client redeems its code
 //! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`). A client without a browser shows a code
 //! for its human to type elsewhere, and polls (`device`); `introspect` tells what a token is
@@ -23,6 +23,7 @@
 //! registered, looked at again at every stage (AZ-4, S7). The client's `scope`, `resource` and `prompt` never go upstream
 //! (D8), and the provider's words never go to the client (S29). No URL is computed from a request header (D9).
 
+mod admission;
 mod assertion;
 mod authenticate;
 mod authorize;
@@ -36,6 +37,7 @@ mod form;
 mod grant;
 mod introspect;
 mod machine;
+mod manage;
 mod metadata;
 mod parameters;
 mod policy;
@@ -45,11 +47,13 @@ mod step;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use admission::{Gate, Manage, RedirectRules, Registration};
 use bytes::Bytes;
 pub use device::{DeviceAuthorization, DeviceSettings};
 use document::ClientDocuments;
 pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
+use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
 pub use introspect::{Introspection, Said};
 pub use parameters::Parameters;
@@ -60,7 +64,7 @@ pub use step::{
 
 use crate::{
     crypto::{Keyring, Random, jwt::published::PublishedKeys},
-    domain::{Client, ClientId, Clock, DocumentUrl, HttpsUrl, Resource, Secret, uri::LoopbackHosts},
+    domain::{Client, ClientId, Clock, DocumentUrl, HttpsUrl, Resource, Secret},
     store::Store,
     token::Mint,
     upstream::{Upstreams, http::Http},
@@ -73,14 +77,12 @@ pub struct Settings {
     pub public_url: HttpsUrl,
     /// Whether and when the consent page is shown (D10).
     pub consent: ConsentMode,
-    /// Whether clients may register themselves.
-    pub registration: bool,
+    /// Who may register, and where strangers' answers may go.
+    pub registration: Registration,
     /// Clients that are described by documents of their own.
     pub cimd: CimdSettings,
     /// Clients from the file, with the secret of confidential ones.
     pub clients: Vec<StaticClient>,
-    /// Whether the loopback names stand for one another (behaviour 10).
-    pub loopback_hosts: LoopbackHosts,
     /// Life of a code (60 s).
     pub code_life: Duration,
     /// Life of a login under way (10 min).
@@ -169,6 +171,7 @@ pub struct AuthorizationServer {
     documents: metadata::Documents,
     statics: HashMap<ClientId, StaticClient>,
     client_documents: ClientDocuments,
+    removals: DefaultDirectRateLimiter,
 }
 
 impl AuthorizationServer {
@@ -180,7 +183,7 @@ impl AuthorizationServer {
         let statics = settings.clients.iter().map(|known| (known.client.id.clone(), known.clone())).collect();
         let (http, store, clock) = (parts.http.clone(), parts.store.clone(), Arc::clone(&parts.clock));
         let client_documents = ClientDocuments::new(settings.cimd.clone(), http, store, clock);
-        Self { settings, parts, issuer, documents, statics, client_documents }
+        Self { settings, parts, issuer, documents, statics, client_documents, removals: manage::removals() }
     }
 
     /// Keeps clients' documents at hand and looks whether they can be fetched from here. Runs until it is dropped.

@@ -1,4 +1,5 @@
-//! Dynamic client registration (RFC 7591) that writes nothing: the id is the registration, sealed (D2, DCR-8).
+//! Dynamic client registration (RFC 7591) that writes nothing: the id is the registration, sealed (D2, DCR-8). What is
+//! derived from the id (the secret, the token of RFC 7592) is not written either.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{AuthorizationServer, Error, ErrorCode, metadata::all_scopes};
 use crate::domain::{
-    ClientAuthMethod, ClientId, ClientName, GrantType, RegisteredRedirect, Scope, scope::OFFLINE_ACCESS,
+    ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, RegisteredRedirect, Scope, Secret,
+    scope::OFFLINE_ACCESS,
 };
 
 /// The longest body that is read.
@@ -17,7 +19,7 @@ const MOST_REDIRECTS: usize = 10;
 
 /// What is understood of RFC 7591 §2; everything else is ignored, as §2 demands.
 #[derive(Deserialize)]
-struct Asked {
+pub(super) struct Asked {
     redirect_uris: Option<Vec<String>>,
     client_name: Option<String>,
     token_endpoint_auth_method: Option<String>,
@@ -27,70 +29,105 @@ struct Asked {
     application_type: Option<String>,
 }
 
-/// RFC 7591 §3.2.1: what was accepted and is enforced, defaults filled in, never a `null` (DCR-2, behaviour 7).
+/// What of it is enforced.
+pub(super) struct Accepted {
+    pub(super) redirects: Vec<RegisteredRedirect>,
+    pub(super) name: Option<ClientName>,
+    pub(super) method: ClientAuthMethod,
+    pub(super) grants: BTreeSet<GrantType>,
+}
+
+/// RFC 7591 §3.2.1 and RFC 7592 §3: what was accepted and is enforced, defaults filled in, never a `null` (DCR-2,
+/// behaviour 7).
 #[derive(Serialize)]
-struct Registered<'a> {
+pub(super) struct Registered<'a> {
     client_id: &'a str,
-    client_id_issued_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_secret: Option<&'a str>,
+    pub(super) client_id_issued_at: Option<u64>,
+    #[serde(with = "crate::domain::secret::in_record_option", skip_serializing_if = "Option::is_none")]
+    client_secret: Option<Secret<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret_expires_at: Option<u64>,
+    #[serde(with = "crate::domain::secret::in_record_option", skip_serializing_if = "Option::is_none")]
+    registration_access_token: Option<Secret<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_client_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_name: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     redirect_uris: &'a [String],
-    grant_types: Vec<&'a str>,
-    response_types: &'a [&'a str],
-    token_endpoint_auth_method: &'a str,
-    application_type: &'a str,
-    scope: Scope,
+    grant_types: Vec<&'static str>,
+    response_types: &'static [&'static str],
+    token_endpoint_auth_method: &'static str,
+    pub(super) application_type: &'static str,
+    pub(super) scope: Scope,
+}
+
+impl Registered<'_> {
+    pub(super) fn document(&self) -> Result<Bytes, Error> {
+        serde_json::to_vec(self)
+            .map(Bytes::from)
+            .map_err(|cause| Error::new(ErrorCode::ServerError, "the reply could not be written").because(cause))
+    }
 }
 
 impl AuthorizationServer {
-    /// RFC 7591 §3.1: the 201 document. Writes nothing (D2).
+    /// RFC 7591 §3.1: the 201 document. Writes nothing (D2). `bearer` is the initial access token, where one is needed.
     ///
     /// # Errors
-    /// `invalid_redirect_uri`, `invalid_client_metadata`, or registration is off.
-    pub fn register(&self, body: &[u8]) -> Result<Bytes, Error> {
-        if !self.settings.registration {
-            return Err(Error::new(
-                ErrorCode::AccessDenied,
-                "registration is switched off; ask the operator for a client",
-            ));
+    /// `invalid_redirect_uri`, `invalid_client_metadata`, `invalid_token`, or registration is off.
+    pub fn register(&self, body: &[u8], bearer: Option<&str>) -> Result<Bytes, Error> {
+        self.may_register(bearer)?;
+        let asked = Asked::read(body)?;
+        let accepted = self.accept(&asked)?;
+        let id = self.seal_client(&accepted.redirects, accepted.name.clone(), accepted.method, &accepted.grants);
+        if id.as_str().len() > ClientId::LONGEST {
+            return Err(redirect("the redirect URIs are too long altogether"));
         }
-        if body.len() > LONGEST_BODY {
-            return Err(metadata("the registration is longer than 16 KiB"));
+        let registered = Registered {
+            client_id_issued_at: Some(self.parts.clock.now().secs()),
+            application_type: application_type(asked.application_type.as_deref(), &accepted.redirects),
+            scope: self.registered_scope(asked.scope.as_deref().unwrap_or_default()),
+            ..self.registered(&id, &accepted, asked.redirect_uris.as_deref().unwrap_or_default())
+        };
+        registered.document()
+    }
+
+    /// What holds for the client of this id, as far as its id tells.
+    pub(super) fn registered<'a>(
+        &self,
+        id: &'a ClientId,
+        accepted: &'a Accepted,
+        redirect_uris: &'a [String],
+    ) -> Registered<'a> {
+        let secret = accepted.method.has_secret().then(|| self.client_secret(id));
+        let (token, uri) = self.management(id, accepted.method).unzip();
+        Registered {
+            client_id: id.as_str(),
+            client_id_issued_at: None,
+            client_secret_expires_at: secret.as_ref().map(|_| 0),
+            client_secret: secret,
+            registration_access_token: token,
+            registration_client_uri: uri,
+            client_name: accepted.name.as_ref().map(ClientName::as_str),
+            redirect_uris,
+            grant_types: accepted.grants.iter().map(|grant| grant.as_str()).collect(),
+            response_types: if accepted.grants.contains(&GrantType::AuthorizationCode) { &["code"] } else { &[] },
+            token_endpoint_auth_method: accepted.method.as_str(),
+            application_type: application_type(None, &accepted.redirects),
+            scope: all_scopes(&self.parts.resources),
         }
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|cause| metadata("the body must be a JSON object as in RFC 7591").because(cause))?;
+    }
+
+    /// Judges a registration.
+    pub(super) fn accept(&self, asked: &Asked) -> Result<Accepted, Error> {
         let uris = asked.redirect_uris.as_deref().unwrap_or_default();
         let grants = self.grants(asked.grant_types.as_deref(), asked.response_types.as_deref())?;
         let has_code = grants.contains(&GrantType::AuthorizationCode);
         let redirects = if has_code || !uris.is_empty() { self.redirects(uris)? } else { Vec::new() };
         let method = auth_method(asked.token_endpoint_auth_method.as_deref())?;
         let name = asked.client_name.as_deref().map(ClientName::tamed).filter(|name| !name.as_str().is_empty());
-        let id = self.seal_client(&redirects, name.clone(), method, &grants);
-        if id.as_str().len() > ClientId::LONGEST {
-            return Err(redirect("the redirect URIs are too long altogether"));
-        }
-        let secret = method.is_confidential().then(|| self.client_secret(&id));
-        let registered = Registered {
-            client_id: id.as_str(),
-            client_id_issued_at: self.parts.clock.now().secs(),
-            client_secret: secret.as_ref().map(|secret| secret.expose().as_str()),
-            client_secret_expires_at: secret.as_ref().map(|_| 0),
-            client_name: name.as_ref().map(ClientName::as_str),
-            redirect_uris: uris,
-            grant_types: grants.iter().map(|grant| grant.as_str()).collect(),
-            response_types: if has_code { &["code"] } else { &[] },
-            token_endpoint_auth_method: method.as_str(),
-            application_type: application_type(asked.application_type.as_deref(), &redirects),
-            scope: self.registered_scope(asked.scope.as_deref().unwrap_or_default()),
-        };
-        serde_json::to_vec(&registered)
-            .map(Bytes::from)
-            .map_err(|cause| Error::new(ErrorCode::ServerError, "the reply could not be written").because(cause))
+        Ok(Accepted { redirects, name, method, grants })
     }
 
     /// DCR-5: one bad URI refuses the whole registration; a kept list is never silently shortened.
@@ -104,7 +141,7 @@ impl AuthorizationServer {
         uris.iter()
             .map(|uri| {
                 let (parsed, url) = RegisteredRedirect::read(uri).map_err(|bad| redirect(bad.to_string()))?;
-                self.check_redirect(&url).map_err(redirect)?;
+                self.check_redirect(&url, ClientOrigin::Sealed).map_err(|unfit| redirect(unfit.to_string()))?;
                 Ok(parsed)
             })
             .collect()
@@ -152,7 +189,17 @@ impl AuthorizationServer {
     }
 }
 
-fn metadata(description: &'static str) -> Error {
+impl Asked {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+        if body.len() > LONGEST_BODY {
+            return Err(metadata("the registration is longer than 16 KiB"));
+        }
+        serde_json::from_slice(body)
+            .map_err(|cause| metadata("the body must be a JSON object as in RFC 7591").because(cause))
+    }
+}
+
+pub(super) fn metadata(description: &'static str) -> Error {
     Error::new(ErrorCode::InvalidClientMetadata, description)
 }
 

@@ -196,6 +196,11 @@ pub enum RefusalPage {
         /// What was asked for.
         requested: String,
     },
+    /// The client registered `redirect_uri`, but the operator does not let answers go there.
+    RedirectNotLet {
+        /// What was asked for.
+        requested: String,
+    },
     /// `client_id` is the address of a document that is not to be had, or not to be used.
     NoDocument {
         /// Where it should be.

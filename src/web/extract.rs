@@ -187,6 +187,12 @@ pub(crate) fn basic(headers: &HeaderMap) -> Result<Option<BasicCredentials>, Bad
     }))
 }
 
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1), if there is one.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Whether Basic was tried at all: then an `invalid_client` names the scheme (RFC 6749 §5.2).
 pub(crate) fn tried_basic(headers: &HeaderMap) -> bool {
     headers

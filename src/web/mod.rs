@@ -127,6 +127,10 @@ fn routes(house: &Arc<House>) -> Router {
     // For programs. Scripts of any page may read these (CH-9, AZ-11), also a 429: so CORS lies outside the limit.
     let programs = Router::new()
         .route("/register", post(oauth::register))
+        .route(
+            "/register/{client_id}",
+            get(oauth::read_registration).put(oauth::replace_registration).delete(oauth::remove_registration),
+        )
         .route("/token", post(oauth::token))
         .route("/revoke", post(oauth::revoke))
         .route("/introspect", post(oauth::introspect))
@@ -180,6 +184,9 @@ fn own_route(path: &str) -> Option<&'static str> {
     }
     if path.starts_with("/callback/") {
         return Some("/callback");
+    }
+    if path.starts_with("/register/") {
+        return Some("/register/…");
     }
     // Inserted before or appended to a Resource's path.
     path.contains("/.well-known/").then_some("/.well-known")

@@ -73,12 +73,51 @@ pub(crate) async fn jwks(State(house): Home) -> Response {
 /// RFC 7591 §3. The content type is not looked at: what counts is whether the body is JSON.
 pub(crate) async fn register(State(house): Home, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match extract::body(&parts.headers, body, extract::REGISTER_LIMIT).await {
-        Err(why) => reply::fault(why.status(), ErrorCode::InvalidClientMetadata.as_str(), &why.to_string()),
-        Ok(body) => match house.oauth.register(&body) {
-            Ok(document) => reply::json(StatusCode::CREATED, document),
-            Err(error) => reply::error(&error, false),
-        },
+    match registration(&parts, body).await {
+        Err(unreadable) => unreadable,
+        Ok(body) => {
+            let outcome = house.oauth.register(&body, extract::bearer(&parts.headers));
+            registered(&parts, StatusCode::CREATED, outcome)
+        }
+    }
+}
+
+/// RFC 7592 §2.1.
+pub(crate) async fn read_registration(State(house): Home, Path(id): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = house.oauth.read_registration(&id, extract::bearer(&parts.headers)).await;
+    registered(&parts, StatusCode::OK, outcome)
+}
+
+/// RFC 7592 §2.2.
+pub(crate) async fn replace_registration(State(house): Home, Path(id): Path<String>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match registration(&parts, body).await {
+        Err(unreadable) => unreadable,
+        Ok(body) => {
+            let outcome = house.oauth.replace_registration(&id, extract::bearer(&parts.headers), &body).await;
+            registered(&parts, StatusCode::OK, outcome)
+        }
+    }
+}
+
+/// RFC 7592 §2.3.
+pub(crate) async fn remove_registration(State(house): Home, Path(id): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = house.oauth.remove_registration(&id, extract::bearer(&parts.headers)).await;
+    registered(&parts, StatusCode::NO_CONTENT, outcome.map(|()| Bytes::new()))
+}
+
+async fn registration(parts: &Parts, body: axum::body::Body) -> Result<Bytes, Response> {
+    let invalid =
+        |why: Unreadable| reply::fault(why.status(), ErrorCode::InvalidClientMetadata.as_str(), &why.to_string());
+    extract::body(&parts.headers, body, extract::REGISTER_LIMIT).await.map_err(invalid)
+}
+
+fn registered(parts: &Parts, status: StatusCode, outcome: Result<Bytes, Error>) -> Response {
+    match outcome {
+        Ok(document) => reply::json(status, document),
+        Err(error) => reply::registration_error(&error, extract::bearer(&parts.headers).is_some()),
     }
 }
 
@@ -208,6 +247,7 @@ pub(crate) async fn wrong_method(request: Request) -> Response {
             "this endpoint takes POST only"
         }
         "/authorize" | "/device" => "this endpoint takes GET, and POST of a form",
+        path if path.starts_with("/register/") => "a registration takes GET, PUT and DELETE",
         _ => "this address takes GET only",
     };
     reply::fault(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest.as_str(), text)

@@ -273,8 +273,8 @@ impl<'a> Advice<'a> {
             },
             (RefusalPage::BlockedClient, _) => plain(
                 "This app is not let in",
-                "The operator of this server has blocked it. Nothing was granted.",
-                "Connect with another app, or ask the operator of this server why this one is blocked.",
+                "The operator of this server has blocked it, or its registration was deleted. Nothing was granted.",
+                "If you deleted it, add the server to your app anew. Otherwise ask the operator of this server.",
             ),
             (RefusalPage::BadRedirect { requested }, _) => Advice {
                 title: "The answer would go to the wrong address",
@@ -282,6 +282,14 @@ impl<'a> Advice<'a> {
                 next: "If you trust the app, make it register again:",
                 address: Some(requested),
                 with_reset: true,
+            },
+            (RefusalPage::RedirectNotLet { requested }, _) => Advice {
+                title: "This app is not let in",
+                what: "The operator of this server decides to which addresses answers may go, and the one of your app is \
+                       not among them. Nothing was sent there.",
+                next: "Connect with another app, or send the operator of this server the address below.",
+                address: Some(requested),
+                with_reset: false,
             },
             (RefusalPage::NoDocument { url }, _) => Advice {
                 title: "Your app could not be looked up",

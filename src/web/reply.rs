@@ -14,6 +14,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// The challenge for a client that tried Basic (RFC 6749 §5.2).
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"vestibule\", charset=\"UTF-8\"");
 
+/// The challenge where a registration needs or has a token.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"vestibule\"");
+const BEARER_INVALID: HeaderValue = HeaderValue::from_static("Bearer realm=\"vestibule\", error=\"invalid_token\"");
+
 /// A JSON document that nobody may keep.
 pub(crate) fn json(status: StatusCode, document: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(document.into()));
@@ -45,8 +49,27 @@ pub(crate) fn error(error: &Error, tried_basic: bool) -> Response {
     if error.code == ErrorCode::InvalidClient && tried_basic {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, BASIC);
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    if let Some(wait) = retry_after(error) {
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    response
+}
+
+/// When it is worth another try: rounded up, so that a client that waits exactly so long gets through.
+fn retry_after(error: &Error) -> Option<HeaderValue> {
+    match (error.wait, error.code.status()) {
+        (Some(wait), _) => Some(HeaderValue::from(wait.as_secs() + 1)),
+        (None, 429 | 503) => Some(RETRY_AFTER),
+        (None, _) => None,
+    }
+}
+
+/// The same at `/register`, where what proves the caller is a token: its absence is no mistake of the token (RFC 6750 §3.1).
+pub(crate) fn registration_error(refusal: &Error, brought_token: bool) -> Response {
+    let mut response = error(refusal, false);
+    if refusal.code == ErrorCode::InvalidToken {
+        let challenge = if brought_token { BEARER_INVALID } else { BEARER };
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }
@@ -122,8 +145,8 @@ impl Asked<'_> {
         } else {
             fault(status, refusal.error.code.as_str(), &refusal.error.description)
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(wait) = retry_after(&refusal.error) {
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
         }
         response
     }

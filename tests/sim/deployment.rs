@@ -12,9 +12,8 @@ use vestibule::{
     domain::{
         Allow, HttpsUrl, Resource, ResourceUri, Scope, Secret, UpstreamName,
         step_up::{Hierarchy, StepUp},
-        uri::LoopbackHosts,
     },
-    oauth::{Advertise, AuthorizationServer, CimdSettings, ConsentMode, Parts, Settings},
+    oauth::{Advertise, AuthorizationServer, CimdSettings, ConsentMode, Parts, Registration, Settings},
     store::{Store, replicas},
     token::{self, Algorithm, Mint},
     upstream::{Upstreams, http::Http},
@@ -250,9 +249,8 @@ fn settings(plan: &Plan) -> Settings {
     Settings {
         public_url: HttpsUrl::parse(PUBLIC_URL, false).unwrap(),
         consent: ConsentMode::Remember,
-        registration: true,
+        registration: Registration::default(),
         clients: Vec::new(),
-        loopback_hosts: LoopbackHosts::Alike,
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: span(plan.grant_life),

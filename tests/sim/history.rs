@@ -61,7 +61,7 @@ async fn take_seats(deployment: &Arc<Deployment>) {
     };
     for number in 0..world.plan.seats {
         let (client, person, at) = world.chance(|chance| (chance.below(2), chance.index(2), chance.index(2)));
-        let reply = node.server.register(registration(usize::try_from(client).unwrap()).as_bytes()).unwrap();
+        let reply = node.server.register(registration(usize::try_from(client).unwrap()).as_bytes(), None).unwrap();
         let reply: serde_json::Value = serde_json::from_slice(&reply).unwrap();
         let client = reply["client_id"].as_str().unwrap().to_owned();
         world

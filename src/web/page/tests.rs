@@ -121,9 +121,11 @@ fn all(look: &Look) -> Vec<(String, Response)> {
         ("landing-many".to_owned(), look.landing([resource("/notes", "Team notes"), resource("/wiki", "Wiki")].iter())),
     ];
     let bad = RefusalPage::BadRedirect { requested: "https://evil.example/<b>/cb".into() };
+    let let_out = RefusalPage::RedirectNotLet { requested: "https://app.example/cb".into() };
     for (name, page, code) in [
         ("unknown-client", RefusalPage::UnknownClient, ErrorCode::InvalidClient),
         ("bad-redirect", bad, ErrorCode::InvalidRequest),
+        ("redirect-not-let", let_out, ErrorCode::InvalidRequest),
         ("expired", RefusalPage::Expired, ErrorCode::InvalidRequest),
         ("already-done", RefusalPage::AlreadyDone, ErrorCode::InvalidRequest),
         ("other-browser", RefusalPage::OtherBrowser, ErrorCode::AccessDenied),

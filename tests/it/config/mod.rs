@@ -7,6 +7,7 @@ mod postgres;
 mod precedence;
 #[cfg(feature = "redis")]
 mod redis;
+mod register;
 mod secrets;
 
 use vestibule::config::{self, Environment, File, Flag, Settings, Sources};

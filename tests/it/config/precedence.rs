@@ -56,7 +56,7 @@ fn one_resource_starts_from_the_environment_alone() {
     let settings = config::load(&sources).unwrap();
     assert_eq!(settings.resources[0].upstream_scopes, ["repo", "gist"]);
     assert_eq!(settings.resources[0].inject.len(), 2);
-    assert!(!settings.oauth.registration);
+    assert!(matches!(settings.oauth.registration.gate, vestibule::oauth::Gate::Closed));
     assert_eq!(settings.web.requests_per_minute, 60);
     assert_eq!(
         resolved(&settings, "resource[0].allow.emails"),

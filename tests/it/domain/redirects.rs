@@ -4,15 +4,18 @@ use proptest::prelude::*;
 use vestibule::domain::{
     Client, ClientAuthMethod, ClientId, ClientOrigin, RegisteredRedirect,
     client::RedirectRefused,
-    uri::{BadRedirect, LoopbackHosts},
+    uri::{BadRedirect, Loopback, LoopbackHosts, LoopbackPorts},
 };
+
+const DISTINCT: Loopback = Loopback { hosts: LoopbackHosts::Distinct, ports: LoopbackPorts::Any };
+const EXACT: Loopback = Loopback { hosts: LoopbackHosts::Distinct, ports: LoopbackPorts::Exact };
 
 fn redirect(uri: &str) -> RegisteredRedirect {
     RegisteredRedirect::parse(uri).unwrap_or_else(|bad| panic!("{uri}: {bad}"))
 }
 
 fn matches(registered: &str, requested: &str) -> bool {
-    redirect(registered).matches(&redirect(requested), LoopbackHosts::Alike)
+    redirect(registered).matches(&redirect(requested), Loopback::default())
 }
 
 fn client(uris: &[&str]) -> Client {
@@ -126,19 +129,38 @@ fn rfc8252_7_3_any_port_of_loopback_matches_and_nothing_else_floats() {
 fn behaviour_10_the_loopback_names_stand_for_one_another_unless_told_otherwise() {
     let (own, asked) =
         (redirect("http://127.0.0.1:37819/callback/abc"), redirect("http://localhost:37819/callback/abc"));
-    assert!(own.matches(&asked, LoopbackHosts::Alike));
-    assert!(!own.matches(&asked, LoopbackHosts::Distinct));
-    assert!(own.matches(&redirect("http://127.0.0.1:1/callback/abc"), LoopbackHosts::Distinct));
+    assert!(own.matches(&asked, Loopback::default()));
+    assert!(!own.matches(&asked, DISTINCT));
+    assert!(own.matches(&redirect("http://127.0.0.1:1/callback/abc"), DISTINCT));
+}
+
+/// OAuth 2.1 wants the port to float, the Security Best Practices of MCP want every byte compared: both can be had.
+#[test]
+fn tension_1_ports_of_loopback_float_or_count() {
+    let own = redirect("http://127.0.0.1:37819/cb");
+    for (asked, floating, exact) in [
+        ("http://127.0.0.1:37819/cb", true, true),
+        ("http://127.0.0.1:37820/cb", true, false),
+        ("http://127.0.0.1/cb", true, false),
+        ("http://localhost:37819/cb", false, false),
+        ("http://127.0.0.1:37819/other", false, false),
+    ] {
+        assert_eq!(own.matches(&redirect(asked), DISTINCT), floating, "{asked}");
+        assert_eq!(own.matches(&redirect(asked), EXACT), exact, "{asked}");
+    }
+    let alike = Loopback { ports: LoopbackPorts::Exact, ..Loopback::default() };
+    assert!(own.matches(&redirect("http://localhost:37819/cb"), alike), "names and ports are two settings");
+    assert!(!own.matches(&redirect("http://localhost:37820/cb"), alike));
 }
 
 #[test]
 fn rfc6749_3_1_2_3_an_absent_redirect_uri_means_the_only_one() {
     let only = client(&["https://claude.ai/cb"]);
-    let (answerable, parsed) = only.redirect(None, LoopbackHosts::Alike).unwrap();
+    let (answerable, parsed) = only.redirect(None, Loopback::default()).unwrap();
     assert_eq!((answerable.as_str(), parsed.as_str()), ("https://claude.ai/cb", "https://claude.ai/cb"));
     let several = client(&["https://claude.ai/cb", "https://claude.com/cb"]);
-    assert_eq!(several.redirect(None, LoopbackHosts::Alike), Err(RedirectRefused::Missing));
-    let evil = several.redirect(Some("https://evil.example/cb"), LoopbackHosts::Alike);
+    assert_eq!(several.redirect(None, Loopback::default()), Err(RedirectRefused::Missing));
+    let evil = several.redirect(Some("https://evil.example/cb"), Loopback::default());
     assert_eq!(evil, Err(RedirectRefused::NotRegistered));
 }
 
@@ -151,14 +173,14 @@ fn rfc6749_4_1_2_a_query_that_is_there_is_kept_byte_for_byte() {
         ("https://a.b/cb?k=%ff%2F&", "https://a.b/cb?k=%ff%2F&code=x+y&iss=%26"),
         ("cursor://a/cb", "cursor://a/cb?code=x+y&iss=%26"),
     ] {
-        let (own, _) = client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap();
+        let (own, _) = client(&[uri]).redirect(Some(uri), Loopback::default()).unwrap();
         assert_eq!(own.with(&[("code", "x y"), ("iss", "&")]), wanted);
     }
 }
 
 #[test]
 fn con_10_the_host_on_the_page_is_punycode_and_loopback_has_no_port() {
-    let host = |uri: &str| client(&[uri]).redirect(Some(uri), LoopbackHosts::Alike).unwrap().0.host();
+    let host = |uri: &str| client(&[uri]).redirect(Some(uri), Loopback::default()).unwrap().0.host();
     assert_eq!(host("https://xn--e1afmkfd.example/cb"), "https://xn--e1afmkfd.example");
     assert_eq!(host("https://CLAUDE.ai:8443/cb"), "https://claude.ai:8443");
     assert_eq!(host("http://localhost:3118/callback"), "http://localhost");
@@ -199,7 +221,7 @@ proptest! {
         let uris: Vec<_> = (0..3)
             .map(|i| redirect(&format!("{}{}{}", hosts[i], ports[i].map(|p| format!(":{p}")).unwrap_or_default(), paths[i])))
             .collect();
-        let same = |a: usize, b: usize| uris[a].matches(&uris[b], LoopbackHosts::Alike);
+        let same = |a: usize, b: usize| uris[a].matches(&uris[b], Loopback::default());
         prop_assert!(same(0, 0));
         prop_assert_eq!(same(0, 1), same(1, 0));
         prop_assert!(!(same(0, 1) && same(1, 2)) || same(0, 2));
@@ -207,6 +229,6 @@ proptest! {
             prop_assert_eq!(same(0, 1), uris[0] == uris[1]);
         }
         // What is sealed without its port still matches what was registered (D2).
-        prop_assert!(uris[0].without_loopback_port().matches(&uris[0], LoopbackHosts::Distinct));
+        prop_assert!(uris[0].without_loopback_port().matches(&uris[0], DISTINCT));
     }
 }

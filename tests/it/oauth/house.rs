@@ -19,11 +19,10 @@ use vestibule::{
         Allow, Client, ClientAuthMethod, ClientId, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Resource,
         ResourceUri, Scope, Secret, UpstreamName,
         step_up::{Hierarchy, StepUp},
-        uri::LoopbackHosts,
     },
     oauth::{
         Advertise, AuthorizationServer, Browser, CimdSettings, ConsentMode, ConsentPage, Error, Navigation, Parameters,
-        Parts, Refusal, RefusalPage, Settings, StaticClient, Step, TokenResponse,
+        Parts, Refusal, RefusalPage, Registration, Settings, StaticClient, Step, TokenResponse,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
     token::{self, Algorithm, Mint},
@@ -152,7 +151,7 @@ impl House {
 
     /// Registers, and reads the reply.
     pub(super) fn register(&self, body: &Value) -> Result<Value, Error> {
-        let reply = self.server.register(body.to_string().as_bytes())?;
+        let reply = self.server.register(body.to_string().as_bytes(), None)?;
         Ok(serde_json::from_slice(&reply).expect("JSON"))
     }
 
@@ -207,10 +206,9 @@ fn settings() -> Settings {
     Settings {
         public_url: HttpsUrl::parse(ISSUER, false).expect("a URL"),
         consent: ConsentMode::Remember,
-        registration: true,
+        registration: Registration::default(),
         cimd: CimdSettings { advertise: Advertise::Off, ..CimdSettings::new() },
         clients: Vec::new(),
-        loopback_hosts: LoopbackHosts::Alike,
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),

@@ -1,6 +1,7 @@
 //! Discovery (ASM-*, PRM-*, behaviours 2 to 4).
 
 use serde_json::Value;
+use vestibule::oauth::Gate;
 
 use super::house::{House, resource};
 
@@ -65,10 +66,10 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
 
 #[tokio::test]
 async fn asm_8_no_registration_endpoint_where_registration_is_off() {
-    let house = House::with(|settings, _| settings.registration = false).await;
+    let house = House::with(|settings, _| settings.registration.gate = Gate::Closed).await;
     let document: Value = serde_json::from_slice(&house.server.metadata()).unwrap();
     assert!(document.get("registration_endpoint").is_none());
-    assert_eq!(super::house::failed(house.server.register(b"{}")), "access_denied");
+    assert_eq!(super::house::failed(house.server.register(b"{}", None)), "access_denied");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Tests of `oauth`: the authorization server without HTTP, over a memory store, a hand-turned clock and fake providers.
 
+mod admission;
 mod authorize;
 mod callback;
 mod cimd;
@@ -9,6 +10,7 @@ mod consent;
 mod device;
 mod house;
 mod introspect;
+mod manage;
 mod metadata;
 mod refresh;
 mod register;

@@ -124,12 +124,16 @@ async fn rfc7591_3_2_1_the_reply_on_the_wire() {
     let mut reply = house.register(&fixtures()[1].1).unwrap();
     reply["client_id"] = "…".into();
     reply["client_secret"] = "…".into();
+    reply["registration_access_token"] = "…".into();
+    reply["registration_client_uri"] = "…".into();
     insta::assert_snapshot!(serde_json::to_string_pretty(&reply).unwrap(), @r#"
     {
       "client_id": "…",
       "client_id_issued_at": 1793610000,
       "client_secret": "…",
       "client_secret_expires_at": 0,
+      "registration_access_token": "…",
+      "registration_client_uri": "…",
       "client_name": "Claude",
       "redirect_uris": [
         "https://claude.ai/api/mcp/auth_callback"
@@ -217,8 +221,8 @@ async fn rfc7591_3_2_2_what_is_wrong_is_said() {
     ] {
         assert_eq!(failed(house.register(&body)), code, "{body}");
     }
-    assert_eq!(failed(house.server.register(b"redirect_uris=x")), "invalid_client_metadata");
-    assert_eq!(failed(house.server.register(&vec![b' '; 16 * 1024 + 1])), "invalid_client_metadata");
+    assert_eq!(failed(house.server.register(b"redirect_uris=x", None)), "invalid_client_metadata");
+    assert_eq!(failed(house.server.register(&vec![b' '; 16 * 1024 + 1], None)), "invalid_client_metadata");
 }
 
 #[tokio::test]
@@ -326,7 +330,7 @@ fn s33_no_body_and_no_parameters_make_the_house_fall() {
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
     let outcome = runner.run(&anything, |(body, name, value)| {
         runtime.block_on(async {
-            drop(house.server.register(body.as_bytes()));
+            drop(house.server.register(body.as_bytes(), None));
             let odd = parameters(&[
                 (name, &value),
                 ("client_id", &value),

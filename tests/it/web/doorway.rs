@@ -11,7 +11,6 @@ use vestibule::{
     domain::{
         Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, UpstreamName,
         step_up::{Hierarchy, StepUp},
-        uri::LoopbackHosts,
     },
     oauth::{self, AuthorizationServer, ConsentMode, Parts},
     proxy::{self, Proxy},
@@ -107,7 +106,16 @@ impl Doorway {
     }
 
     pub(crate) async fn with(settings: Settings, paths: &[&str]) -> Self {
-        let (door, mcp, provider) = door(paths).await;
+        Self::granting(settings, paths, |_| {}).await
+    }
+
+    /// The same, before an authorization server of other settings.
+    pub(crate) async fn granting(
+        settings: Settings,
+        paths: &[&str],
+        change: impl FnOnce(&mut oauth::Settings),
+    ) -> Self {
+        let (door, mcp, provider) = door(paths, change).await;
         Self { entry: Entry::new(&settings, door).unwrap(), mcp, provider }
     }
 
@@ -146,7 +154,7 @@ impl Doorway {
 }
 
 /// The rooms behind a door: memory store, fake provider, fake MCP server.
-pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
+pub(crate) async fn door(paths: &[&str], change: impl FnOnce(&mut oauth::Settings)) -> (Door, FakeMcp, FakeProvider) {
     let clock = ManualClock::new();
     let mcp = FakeMcp::start().await;
     let provider = FakeProvider::start(Profile::Oidc, clock.clone()).await;
@@ -173,13 +181,12 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         extra_ca: None,
     };
     let proxy = Proxy::new(spending, Arc::clone(&resources), mint.clone(), clock.clone()).unwrap();
-    let granting = oauth::Settings {
+    let mut granting = oauth::Settings {
         public_url,
         consent: ConsentMode::Remember,
-        registration: true,
+        registration: oauth::Registration::default(),
         cimd: oauth::CimdSettings { advertise: oauth::Advertise::Off, ..oauth::CimdSettings::new() },
         clients: Vec::new(),
-        loopback_hosts: LoopbackHosts::Alike,
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),
@@ -188,6 +195,7 @@ pub(crate) async fn door(paths: &[&str]) -> (Door, FakeMcp, FakeProvider) {
         consent_life: Duration::from_secs(90 * 86_400),
         device: None,
     };
+    change(&mut granting);
     let desk = admin::Parts {
         store: store.clone(),
         mint: mint.clone(),

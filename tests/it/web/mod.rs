@@ -10,6 +10,7 @@ mod login;
 mod machines;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod outage;
+mod registration;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod replicas;
 mod resources;

@@ -22,7 +22,7 @@ struct Served {
 }
 
 async fn serve(settings: web::Settings) -> Served {
-    let (door, mcp, _) = door(&["/notes"]).await;
+    let (door, mcp, _) = door(&["/notes"], |_| {}).await;
     let (public, admin) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let addresses = (public.local_addr().unwrap(), admin.local_addr().unwrap());
