@@ -7,7 +7,7 @@
 //!
 //! The road: `file` reads TOML into a tree whose values know their line; `env` writes the environment over it;
 //! `section` is the checked reader that takes known keys out of it and notes what is missing, unfit or left over.
-//! `server`, `upstream`, `resource`, `client`, `register` and `cimd` know the keys, one file per part of the format. Nothing is read twice,
+//! `server`, `upstream`, `resource`, `client`, `issuer`, `register` and `cimd` know the keys, one file per part of the format. Nothing is read twice,
 //! and after this room nobody looks at a setting with doubt.
 //!
 //! Safe defaults, and no default where only the operator can know: `public_url` (D9), `secret_key` (D11) and each
@@ -25,6 +25,7 @@ mod desk;
 mod disk;
 mod env;
 mod file;
+mod issuer;
 mod mistake;
 mod quantity;
 mod register;
@@ -219,8 +220,10 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let clients = client::read(top.sections("client"), offers);
     let machines = clients.iter().map(|known| &known.client).filter(|client| client.may(GrantType::ClientCredentials));
     let machines: Vec<_> = machines.map(|client| client.id.clone()).collect();
+    let issuers = issuer::read(top.section("issuer"), &names, http_is_allowed);
     let around = resource::Around {
         machines: &machines,
+        issuers: &issuers,
         public_url: public_url.as_ref(),
         upstreams: &names,
         without_groups: &without_groups,
@@ -256,7 +259,13 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
         },
         upstreams,
         resources,
-        oauth: granting(&public_url, (&tokens, &asking, &limits), registration?, (device.settings, cimd?), clients),
+        oauth: granting(
+            &public_url,
+            (&tokens, &asking, &limits),
+            registration?,
+            (device.settings, cimd?),
+            (clients, issuers),
+        ),
         proxy: spending(&public_url, &limits, (hosts, origins), extra_ca),
         web: web::Settings {
             public_url: public_url.clone(),
@@ -284,7 +293,7 @@ fn granting(
     (tokens, asking, limits): (&server::Tokens, &server::Asking, &server::Limits),
     registration: oauth::Registration,
     (device, cimd): (Option<oauth::DeviceSettings>, oauth::CimdSettings),
-    clients: Vec<oauth::StaticClient>,
+    (clients, issuers): (Vec<oauth::StaticClient>, Vec<oauth::TrustedIssuer>),
 ) -> oauth::Settings {
     oauth::Settings {
         public_url: public_url.clone(),
@@ -292,6 +301,7 @@ fn granting(
         registration,
         cimd,
         clients,
+        issuers,
         code_life: tokens.code_life,
         request_life: limits.login_life,
         grant_life: tokens.grant_life,

@@ -6,9 +6,12 @@ use super::{
     step_up,
     tree::{Node, Origin, Value},
 };
-use crate::domain::{
-    Allow, ClientId, HttpsUrl, Injection, Resource, ResourceUri, Scope, Secret, UpstreamName, resource::EmailRule,
-    scope::OFFLINE_ACCESS,
+use crate::{
+    domain::{
+        Allow, ClientId, HttpsUrl, Injection, Resource, ResourceUri, Scope, Secret, Trusts, UpstreamName, WorkloadRule,
+        resource::EmailRule, scope::OFFLINE_ACCESS,
+    },
+    oauth::{SpeaksFor, TrustedIssuer},
 };
 
 /// First segments that the door keeps for itself, or will.
@@ -58,6 +61,8 @@ pub(super) struct Around<'a> {
     pub(super) without_groups: &'a [UpstreamName],
     /// The clients that may act for themselves.
     pub(super) machines: &'a [ClientId],
+    /// Those whose word may stand in for a login.
+    pub(super) issuers: &'a [TrustedIssuer],
     pub(super) dangerous_allow_http: bool,
 }
 
@@ -111,16 +116,17 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
     // Of an upstream that has mistakes of its own nothing is said here.
     let tells_groups = upstream.as_ref().is_none_or(|name| !around.without_groups.contains(name));
     let place = section.place("allow");
-    let allow = allow(&mut section, tells_groups, around.machines);
-    let has_machines = allow.as_ref().is_some_and(|(_, clients)| !clients.is_empty());
+    let allow = allow(&mut section, tells_groups, around);
     let hands_on = |injections: &Vec<Injection>| injections.iter().any(|i| matches!(i, Injection::UpstreamToken));
-    if has_machines && inject.as_ref().is_some_and(hands_on) {
-        let problem = "names clients, but inject hands on the provider's token of a person, which they have not";
+    if let Some(key) = allow.as_ref().and_then(Admitted::without_login)
+        && inject.as_ref().is_some_and(hands_on)
+    {
+        let problem = format!("names {key}, but inject hands on the provider's token, which only a login brings");
         let remedy = "choose inject = \"identity\" or a header, or give them a [[resource]] of their own";
-        section.desk.mistake(&section.at("allow.clients"), &place, problem, remedy);
+        section.desk.mistake(&section.at(&format!("allow.{key}")), &place, problem, remedy);
     }
     section.finish();
-    let (path, target, (allow, clients)) = (path?, target?, allow?);
+    let (path, target, Admitted { people, clients, trusts }) = (path?, target?, allow?);
     let title = title.unwrap_or_else(|| match path.rsplit('/').next() {
         Some("") | None => target.as_url().host_str().unwrap_or("MCP server").to_owned(),
         Some(segment) => segment.to_owned(),
@@ -134,8 +140,9 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
         scopes: scopes?,
         upstream_scopes,
         inject: inject?,
-        allow,
+        allow: people,
         clients,
+        trusts,
         step_up,
         hierarchy,
         is_default,
@@ -325,8 +332,27 @@ fn header(mut section: Section<'_>) -> Option<Injection> {
     Some(Injection::Header { name: name?, value: value? })
 }
 
+/// Who may enter.
+struct Admitted {
+    people: Allow,
+    clients: Vec<ClientId>,
+    trusts: Trusts,
+}
+
+impl Admitted {
+    /// The first list of those who come without a login here.
+    fn without_login(&self) -> Option<&'static str> {
+        let lists = [
+            ("clients", self.clients.is_empty()),
+            ("issuers", self.trusts.issuers.is_empty()),
+            ("workloads", self.trusts.workloads.is_empty()),
+        ];
+        lists.into_iter().find(|(_, is_empty)| !is_empty).map(|(key, _)| key)
+    }
+}
+
 /// Who may enter (D15). A rule on groups that no answer of the provider could meet is a mistake (S19).
-fn allow(section: &mut Section<'_>, tells_groups: bool, machines: &[ClientId]) -> Option<(Allow, Vec<ClientId>)> {
+fn allow(section: &mut Section<'_>, tells_groups: bool, around: &Around<'_>) -> Option<Admitted> {
     let path = section.at("allow");
     let Some(node) = section.take("allow") else {
         let remedy = format!("say it, there is no default: allow = {ALLOW}");
@@ -336,9 +362,9 @@ fn allow(section: &mut Section<'_>, tells_groups: bool, machines: &[ClientId]) -
     match node.value {
         Value::Text(text) if text == "anyone" => {
             section.desk.resolved(path, "\"anyone\"", node.origin);
-            Some((Allow::Anyone, Vec::new()))
+            Some(Admitted { people: Allow::Anyone, clients: Vec::new(), trusts: Trusts::default() })
         }
-        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table), tells_groups, machines),
+        Value::Table(table) => only(Section::new(section.desk, path, node.origin, table), tells_groups, around),
         Value::Text(text) => {
             let problem = format!("{} is not a rule", shown(&text));
             section.desk.mistake(&path, &node.origin, problem, format!("write allow = {ALLOW}"));
@@ -352,7 +378,7 @@ fn allow(section: &mut Section<'_>, tells_groups: bool, machines: &[ClientId]) -
     }
 }
 
-fn only(mut section: Section<'_>, tells_groups: bool, machines: &[ClientId]) -> Option<(Allow, Vec<ClientId>)> {
+fn only(mut section: Section<'_>, tells_groups: bool, around: &Around<'_>) -> Option<Admitted> {
     let before = section.desk.found.borrow().mistakes.len();
     let emails = section.each("emails", r#"["*@example.com", "ann@example.org"]"#, |text| match text {
         "*" => Err("admits nobody in particular; to let everyone in write allow = \"anyone\"".to_owned()),
@@ -369,9 +395,10 @@ fn only(mut section: Section<'_>, tells_groups: bool, machines: &[ClientId]) -> 
     // People are meant by nothing else, and all of them only where it is written.
     let is_anyone = section.has("anyone") && section.yes_or("anyone", false);
     let clients = section.each("clients", r#"["build-server"]"#, |text| {
-        let machine = machines.iter().find(|client| client.as_str() == text).cloned();
+        let machine = around.machines.iter().find(|client| client.as_str() == text).cloned();
         machine.ok_or("there is no [[client]] of this id whose grants hold client_credentials")
     });
+    let trusts = trusts(&mut section, around.issuers);
     let is_sound = section.desk.found.borrow().mistakes.len() == before;
     if is_sound && !groups.is_empty() && !tells_groups {
         let remedy = "say where its answers hold them: groups = \"/groups\" in the section of the upstream";
@@ -379,14 +406,33 @@ fn only(mut section: Section<'_>, tells_groups: bool, machines: &[ClientId]) -> 
     }
     if is_anyone {
         section.finish();
-        return Some((Allow::Anyone, clients));
+        return Some(Admitted { people: Allow::Anyone, clients, trusts });
     }
-    if is_sound && emails.is_empty() && subjects.is_empty() && groups.is_empty() && clients.is_empty() {
+    let has_people = !(emails.is_empty() && subjects.is_empty() && groups.is_empty());
+    if is_sound && !has_people && clients.is_empty() && trusts.workloads.is_empty() {
         let remedy = format!("write allow = {ALLOW}");
         section.desk.mistake(&section.path, &section.origin, "lets nobody in", remedy);
     }
     section.finish();
-    Some((Allow::Only { emails, subjects, groups }, clients))
+    Some(Admitted { people: Allow::Only { emails, subjects, groups }, clients, trusts })
+}
+
+/// Whose word counts here, and for whom.
+fn trusts(section: &mut Section<'_>, issuers: &[TrustedIssuer]) -> Trusts {
+    let named = |name: &str, wants_people: bool| {
+        let is_fit = |i: &&TrustedIssuer| matches!(i.speaks_for, SpeaksFor::People(_)) == wants_people;
+        issuers.iter().find(|issuer| issuer.name.as_str() == name).filter(is_fit)
+    };
+    let people = section.each("issuers", r#"["corp"]"#, |text| {
+        let found = named(text, true).map(|issuer| issuer.name.clone());
+        found.ok_or("there is no [issuer] of this name that speaks for people")
+    });
+    let workloads = section.each("workloads", r#"["cluster:system:serviceaccount:ci:*"]"#, |text| {
+        let rule = WorkloadRule::parse(text)?;
+        let is_known = named(rule.issuer(), false).is_some();
+        is_known.then_some(rule).ok_or("begins with the name of no [issuer] that speaks for workloads")
+    });
+    Trusts { issuers: people, workloads }
 }
 
 /// For those who look for a key that has no section.

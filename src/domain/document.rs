@@ -142,11 +142,11 @@ pub struct FetchedDocument {
     pub expires: Instant,
 }
 
-/// The `jti` of a client assertion that was accepted (RFC 7523 §3, TOK-3): it is good for once.
+/// The `jti` of an assertion that was accepted (RFC 7523 §3, TOK-3, EMA-2): it is good for once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpentAssertion {
-    /// Whose it was.
-    pub client: super::ClientId,
+    /// Who made it: its `iss`.
+    pub issuer: String,
     /// Its name.
     pub jti: String,
     /// From when on its own `exp` refuses it.

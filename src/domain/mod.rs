@@ -35,7 +35,7 @@ pub use grant::{Grant, GrantStage, UpstreamLogin};
 pub use id::{BrowserId, DeviceId, GrantId, RequestId};
 pub use pkce::{CodeChallenge, CodeVerifier};
 pub use request::{AuthorizationRequest, Reply, RequestStage};
-pub use resource::{Allow, Injection, Resource, ResourceUri};
+pub use resource::{Allow, Injection, Resource, ResourceUri, Trusts, WorkloadRule};
 pub use scope::Scope;
 pub use secret::{AuthorizationCode, Credential, CredentialKind, DeviceCode, RefreshToken, Secret, UpstreamState};
 pub use subject::{Identity, Subject};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    ClientId, HttpsUrl, Identity, Scope, Secret, UpstreamName,
+    ClientId, HttpsUrl, Identity, Scope, Secret, Subject, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
 
@@ -147,15 +147,73 @@ impl Allow {
     /// Whether this person may enter.
     #[must_use]
     pub fn admits(&self, identity: &Identity) -> bool {
+        self.admits_by(identity, |rule, subject| rule == subject.as_str() || rule == subject.at_provider())
+    }
+
+    /// The same for a person whom another issuer speaks for: a rule that names no issuer means the upstream's people,
+    /// and whoever has that number elsewhere is somebody else.
+    #[must_use]
+    pub fn admits_from_elsewhere(&self, identity: &Identity) -> bool {
+        self.admits_by(identity, |rule, subject| rule == subject.as_str())
+    }
+
+    fn admits_by(&self, identity: &Identity, is_subject: impl Fn(&str, &Subject) -> bool) -> bool {
         match self {
             Self::Anyone => true,
             Self::Only { emails, subjects, groups } => {
                 let by_email =
                     identity.verified_email().is_some_and(|email| emails.iter().any(|rule| rule.admits(email)));
-                let subject = &identity.subject;
-                let by_subject = || subjects.iter().any(|s| s == subject.as_str() || s == subject.at_provider());
+                let by_subject = || subjects.iter().any(|rule| is_subject(rule, &identity.subject));
                 by_email || by_subject() || groups.iter().any(|group| identity.groups.contains(group))
             }
+        }
+    }
+}
+
+/// Whose word lets somebody in who did not log in here (EMA-1, WIF-1). Nobody's, unless the operator names them.
+#[derive(Debug, Clone, Default)]
+pub struct Trusts {
+    /// Issuers that speak for people; whom they speak for has to meet `allow` all the same.
+    pub issuers: Vec<UpstreamName>,
+    /// Workloads that may enter.
+    pub workloads: Vec<WorkloadRule>,
+}
+
+/// Which workloads are meant: a whole subject (`cluster:system:serviceaccount:ci:runner`), or its beginning and a star.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadRule {
+    text: String,
+    is_beginning: bool,
+}
+
+impl WorkloadRule {
+    /// Reads a rule. The issuer's name is always whole: a star in it would let one issuer speak for another's workloads.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected an issuer's name, a colon and a subject, which may end in *";
+        let (text, is_beginning) = match text.strip_suffix('*') {
+            Some(beginning) => (beginning, true),
+            None => (text, false),
+        };
+        let (issuer, rest) = text.split_once(':').ok_or(EXPECTED)?;
+        let is_sound = !issuer.is_empty() && !text.contains('*') && (is_beginning || !rest.is_empty());
+        if is_sound { Ok(Self { text: text.to_owned(), is_beginning }) } else { Err(EXPECTED) }
+    }
+
+    /// The name of the issuer whose workloads are meant.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.text.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether this one is meant.
+    #[must_use]
+    pub fn admits(&self, subject: &Subject) -> bool {
+        match self.is_beginning {
+            true => subject.as_str().starts_with(&self.text),
+            false => subject.as_str() == self.text,
         }
     }
 }
@@ -191,6 +249,8 @@ pub struct Resource {
     pub allow: Allow,
     /// Which clients may enter for themselves (CC-1). Never all of them.
     pub clients: Vec<ClientId>,
+    /// Whose word stands in for a login.
+    pub trusts: Trusts,
     /// What some operations need beyond `scopes` (SC-3).
     pub step_up: StepUp,
     /// Which scopes contain which others (CH-6).

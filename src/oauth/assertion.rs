@@ -7,22 +7,22 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{AuthorizationServer, ClientKeys, Error, ErrorCode, document::Failure};
+use super::{AuthorizationServer, ClientKeys, Error, ErrorCode, KeySource, document::Failure};
 use crate::{
-    crypto::jwt::published::{PublishedKeys, Unproven},
+    crypto::jwt::published::Unproven,
     domain::{ClientId, Instant, SpentAssertion},
 };
 
 /// The longest assertion that is looked at, in bytes.
-const LONGEST: usize = 8 * 1024;
+pub(super) const LONGEST: usize = 8 * 1024;
 /// The longest `jti`, in bytes.
 const LONGEST_JTI: usize = 256;
 /// How far an assertion's end may lie ahead: it is made for one request.
 const LONGEST_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How far two honest clocks may stand apart.
-const SKEW: Duration = Duration::from_secs(60);
+pub(super) const SKEW: Duration = Duration::from_secs(60);
 
 /// RFC 7519 §4.1; all but the last two are demanded.
 #[derive(Deserialize)]
@@ -38,12 +38,34 @@ struct Claims {
     iat: Option<f64>,
 }
 
+/// Whom an assertion is made for.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+pub(super) enum Audience {
     One(String),
     /// Of one: whoever is one of several audiences could be handed on to the others.
     Several([String; 1]),
+}
+
+impl Audience {
+    pub(super) fn as_str(&self) -> &str {
+        let (Self::One(audience) | Self::Several([audience])) = self;
+        audience
+    }
+}
+
+/// Why a text's signature is not believed.
+pub(super) enum Unsigned {
+    /// There are no keys to prove it by.
+    NoKeys(Failure),
+    /// None of them made it.
+    Unproven(Unproven),
+}
+
+impl From<Failure> for Unsigned {
+    fn from(failure: Failure) -> Self {
+        Self::NoKeys(failure)
+    }
 }
 
 impl AuthorizationServer {
@@ -52,11 +74,11 @@ impl AuthorizationServer {
         if assertion.len() > LONGEST {
             return Err(refused("is too long"));
         }
-        let claims = self.signed_claims(keys, assertion).await?;
+        let claims = self.signed_claims(&keys.source, assertion, is_client_assertion).await.map_err(in_words)?;
         let claims: Claims = serde_json::from_slice(&claims)
             .map_err(|_| refused("must hold iss, sub, aud (one), exp and jti, each once and of its type"))?;
         let expires = self.expiry_of(client, keys, &claims)?;
-        let spent = SpentAssertion { client: client.clone(), jti: claims.jti, expires };
+        let spent = SpentAssertion { issuer: claims.iss, jti: claims.jti, expires };
         if !self.parts.store.insert(&spent).await? {
             return Err(refused("was used before"));
         }
@@ -64,18 +86,22 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// The claims, once the signature is proven by a key of the client's. A name that is not among the keys asks for them
-    /// once more: the client may have changed them a moment ago.
-    async fn signed_claims(&self, keys: &ClientKeys, assertion: &str) -> Result<Vec<u8>, Error> {
+    /// The claims, once the signature is proven by one of these keys. A name that is not among them asks for them once
+    /// more: whose they are may have changed them a moment ago.
+    pub(super) async fn signed_claims(
+        &self,
+        keys: &KeySource,
+        assertion: &str,
+        is_typ: fn(Option<&str>) -> bool,
+    ) -> Result<Vec<u8>, Unsigned> {
         let documents = &self.client_documents;
-        let known = documents.keys(&keys.source).await.map_err(no_keys)?;
-        let mut outcome = verify(known.get(), assertion);
+        let mut outcome = documents.keys(keys).await?.get().verify(assertion, is_typ);
         if outcome == Err(Unproven::UnknownKey)
-            && let Some(fetched) = documents.keys_again(&keys.source).await.map_err(no_keys)?
+            && let Some(fetched) = documents.keys_again(keys).await?
         {
-            outcome = verify(fetched.get(), assertion);
+            outcome = fetched.get().verify(assertion, is_typ);
         }
-        outcome.map_err(|unproven| refused(&unproven.to_string()))
+        outcome.map_err(Unsigned::Unproven)
     }
 
     /// Judges what is claimed. The moment after which the assertion is refused for its age alone.
@@ -83,11 +109,10 @@ impl AuthorizationServer {
         if claims.iss != client.as_str() || claims.sub != client.as_str() {
             return Err(refused("must have the client_id as iss and as sub"));
         }
-        let (Audience::One(audience) | Audience::Several([audience])) = &claims.aud;
-        if !self.is_audience(audience, keys.endpoint_audience) {
+        if !self.is_audience(claims.aud.as_str(), keys.endpoint_audience) {
             return Err(refused("is not made for this server: its aud must be our issuer"));
         }
-        if claims.jti.is_empty() || claims.jti.len() > LONGEST_JTI {
+        if !is_name(&claims.jti) {
             return Err(refused("must have a jti of at most 256 bytes"));
         }
         let now = self.parts.clock.now();
@@ -106,7 +131,7 @@ impl AuthorizationServer {
     }
 
     /// Our issuer, with or without its slash; the token endpoint where that is allowed (CC-2: ChatGPT writes it).
-    fn is_audience(&self, audience: &str, or_endpoint: bool) -> bool {
+    pub(super) fn is_audience(&self, audience: &str, or_endpoint: bool) -> bool {
         let rest = audience.strip_prefix(self.issuer.as_str());
         rest.is_some_and(|rest| matches!(rest, "" | "/") || (or_endpoint && rest == "/token"))
     }
@@ -118,27 +143,38 @@ pub(super) fn unproven_subject(assertion: &str) -> Option<String> {
     struct Named {
         sub: String,
     }
-    let payload = assertion.get(..LONGEST.min(assertion.len()))?.split('.').nth(1)?;
-    let named: Named = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    Some(named.sub)
+    unproven(assertion, 1).map(|named: Named| named.sub)
 }
 
-fn verify(keys: &PublishedKeys, assertion: &str) -> Result<Vec<u8>, Unproven> {
-    // RFC 7523 leaves `typ` open, its revision names one of its own. Any other is a note about something else.
-    keys.verify(assertion, |typ| {
-        typ.is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("client-authentication+jwt"))
-    })
+/// One part of a JWT, the header (0) or the claims (1), before anything about it is proven: to know which road it goes.
+pub(super) fn unproven<T: DeserializeOwned>(assertion: &str, part: usize) -> Option<T> {
+    let text = assertion.get(..LONGEST.min(assertion.len()))?.split('.').nth(part)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+/// RFC 7523 leaves `typ` open, its revision names one of its own. Any other is a note about something else.
+fn is_client_assertion(typ: Option<&str>) -> bool {
+    typ.is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("client-authentication+jwt"))
+}
+
+/// Whether a `jti` can be remembered.
+pub(super) fn is_name(jti: &str) -> bool {
+    !jti.is_empty() && jti.len() <= LONGEST_JTI
 }
 
 /// A NumericDate; nonsense becomes the nearest end of time.
-fn instant(seconds: f64) -> Instant {
+pub(super) fn instant(seconds: f64) -> Instant {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
     let millis = (seconds * 1000.0) as u64;
     // So that adding to it stays sane.
     Instant::from_millis(millis.min(1 << 53))
 }
 
-fn no_keys(failure: Failure) -> Error {
+fn in_words(unsigned: Unsigned) -> Error {
+    let failure = match unsigned {
+        Unsigned::Unproven(unproven) => return refused(&unproven.to_string()),
+        Unsigned::NoKeys(failure) => failure,
+    };
     match failure {
         Failure::Unreachable(_) | Failure::Busy => {
             Error::new(ErrorCode::TemporarilyUnavailable, "the client's keys cannot be fetched, try again")

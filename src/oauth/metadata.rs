@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{AuthorizationServer, Gate, Parts, Settings};
+use super::{AuthorizationServer, Gate, Parts, Settings, grant::JWT_BEARER};
 use crate::{
     crypto::jwt::published::ASSERTION_ALGS,
     domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
 };
+
+/// EMA-5; registered by the Enterprise-Managed Authorization extension.
+const ID_JAG_PROFILE: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
 
 /// The documents, ready to be sent.
 pub(super) struct Documents {
@@ -38,6 +41,8 @@ struct ServerMetadata<'a> {
     response_types_supported: [&'a str; 1],
     response_modes_supported: [&'a str; 1],
     grant_types_supported: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_grant_profiles_supported: Option<[&'a str; 1]>,
     #[serde(flatten)]
     auth_methods: AuthMethods<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +137,8 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
         scopes_supported: scopes.iter().collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
-        grant_types_supported: grant_types(settings),
+        grant_types_supported: grant_types(settings, &parts.resources),
+        authorization_grant_profiles_supported: hears_issuers(&parts.resources).then_some([ID_JAG_PROFILE]),
         auth_methods: AuthMethods::of(is_announcing || has_static_keys),
         client_id_metadata_document_supported: is_announcing.then_some(true),
         code_challenge_methods_supported: ["S256"],
@@ -142,7 +148,14 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
     })
 }
 
-fn grant_types(settings: &Settings) -> Vec<&'static str> {
+/// Whether a person may come with somebody's word for them (EMA-5).
+fn hears_issuers(resources: &[std::sync::Arc<Resource>]) -> bool {
+    resources.iter().any(|resource| !resource.trusts.issuers.is_empty())
+}
+
+fn grant_types(settings: &Settings, resources: &[std::sync::Arc<Resource>]) -> Vec<&'static str> {
+    let has_workloads = resources.iter().any(|resource| !resource.trusts.workloads.is_empty());
+    let jwt_bearer = (has_workloads || hears_issuers(resources)).then_some(JWT_BEARER);
     let device = settings.device.map(|_| GrantType::DeviceCode);
     // Only for clients of the operator's, so only where there are such (ASM-8).
     let of_some_client =
@@ -151,7 +164,7 @@ fn grant_types(settings: &Settings) -> Vec<&'static str> {
         .into_iter()
         .chain(device)
         .chain(of_some_client(GrantType::ClientCredentials));
-    all.map(GrantType::as_str).collect()
+    all.map(GrantType::as_str).chain(jwt_bearer).collect()
 }
 
 /// A struct of strings always serialises.

@@ -36,6 +36,7 @@ pub mod error;
 mod form;
 mod grant;
 mod introspect;
+mod issuer;
 mod machine;
 mod manage;
 mod metadata;
@@ -56,6 +57,7 @@ pub use error::{Error, ErrorCode};
 use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
 pub use introspect::{Introspection, Said};
+pub use issuer::{Introduction, SpeaksFor, TrustedIssuer};
 pub use parameters::Parameters;
 pub use step::{
     Answer, Browser, ConsentPage, Destination, DeviceEnd, DocumentHost, Navigation, Refusal, RefusalPage, StateCookie,
@@ -83,6 +85,8 @@ pub struct Settings {
     pub cimd: CimdSettings,
     /// Clients from the file, with the secret of confidential ones.
     pub clients: Vec<StaticClient>,
+    /// Whose word stands in for a login.
+    pub issuers: Vec<TrustedIssuer>,
     /// Life of a code (60 s).
     pub code_life: Duration,
     /// Life of a login under way (10 min).

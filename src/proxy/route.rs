@@ -76,7 +76,7 @@ fn has_dot_segments(rest: &str) -> bool {
 mod tests {
     use super::*;
     use crate::domain::{
-        Allow, HttpsUrl, ResourceUri, Scope, UpstreamName,
+        Allow, HttpsUrl, ResourceUri, Scope, Trusts, UpstreamName,
         step_up::{Hierarchy, StepUp},
     };
 
@@ -93,6 +93,7 @@ mod tests {
             inject: Vec::new(),
             allow: Allow::Anyone,
             clients: Vec::new(),
+            trusts: Trusts::default(),
             step_up: StepUp::default(),
             hierarchy: Hierarchy::default(),
             is_default: false,

@@ -134,7 +134,7 @@ impl Record for SpentAssertion {
     const PURPOSE: &'static str = "store/assertion";
 
     fn id(&self) -> String {
-        digest(&[self.client.as_str(), &self.jti])
+        digest(&[&self.issuer, &self.jti])
     }
 
     fn expires(&self) -> Instant {

@@ -10,7 +10,10 @@ const LONGEST: usize = 255;
 
 /// Reads the person out of `documents`, the most trusted first: the subject out of the first alone, the rest out of the
 /// first that has it.
-pub(super) fn read(rules: &IdentityRules, upstream: &UpstreamName, documents: &[&Value]) -> Result<Identity, Failed> {
+///
+/// # Errors
+/// [`Failed::Refused`] where no document says who it is.
+pub fn read(rules: &IdentityRules, upstream: &UpstreamName, documents: &[&Value]) -> Result<Identity, Failed> {
     let subject = documents.first().and_then(|document| subject(document, &rules.subject));
     let subject = subject.ok_or_else(|| refused("it does not say who the person is", None))?;
     let first = |pointer: &str| documents.iter().find_map(|document| text(document, pointer));

@@ -33,7 +33,7 @@ mod fill;
 mod finish;
 pub mod http;
 mod id_token;
-mod identity;
+pub mod identity;
 mod metadata;
 pub mod presets;
 pub mod provider;

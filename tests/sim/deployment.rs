@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Either, select};
 use tokio::task::AbortHandle;
 use vestibule::{
     domain::{
-        Allow, HttpsUrl, Resource, ResourceUri, Scope, Secret, UpstreamName,
+        Allow, HttpsUrl, Resource, ResourceUri, Scope, Secret, Trusts, UpstreamName,
         step_up::{Hierarchy, StepUp},
     },
     oauth::{Advertise, AuthorizationServer, CimdSettings, ConsentMode, Parts, Registration, Settings},
@@ -251,6 +251,7 @@ fn settings(plan: &Plan) -> Settings {
         consent: ConsentMode::Remember,
         registration: Registration::default(),
         clients: Vec::new(),
+        issuers: Vec::new(),
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: span(plan.grant_life),
@@ -291,6 +292,7 @@ fn resources() -> Arc<[Arc<Resource>]> {
                 inject: Vec::new(),
                 allow: Allow::Anyone,
                 clients: Vec::new(),
+                trusts: Trusts::default(),
                 is_default: at == 0,
                 hierarchy: Hierarchy::default(),
                 step_up: StepUp::default(),

@@ -3,6 +3,7 @@
 mod client_credentials;
 mod code;
 mod device;
+mod jwt_bearer;
 mod refresh;
 
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::{
     domain::{Scope, Secret},
     token::Minted,
 };
+
+/// RFC 7523 §2.1, as metadata lists it.
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// `Authorization: Basic`, both halves form-decoded (RFC 6749 §2.3.1).
 #[derive(Debug)]
@@ -63,6 +67,8 @@ enum TokenRequest<'a> {
     Device(device::DeviceRequest<'a>),
     /// RFC 6749 §4.4.2.
     ClientCredentials(client_credentials::ClientCredentialsRequest<'a>),
+    /// RFC 7523 §2.1.
+    JwtBearer(jwt_bearer::JwtBearerRequest<'a>),
 }
 
 impl<'a> TokenRequest<'a> {
@@ -73,6 +79,7 @@ impl<'a> TokenRequest<'a> {
             Some("client_credentials") => {
                 Ok(Self::ClientCredentials(client_credentials::ClientCredentialsRequest::read(given)))
             }
+            Some(JWT_BEARER) => Ok(Self::JwtBearer(jwt_bearer::JwtBearerRequest::read(given)?)),
             Some(device::GRANT_TYPE) => Ok(Self::Device(device::DeviceRequest::read(given)?)),
             _ => Err(Error::new(
                 ErrorCode::UnsupportedGrantType,
@@ -113,7 +120,13 @@ impl AuthorizationServer {
         let names_client =
             basic.is_some() || ["client_id", "client_assertion"].iter().any(|n| given.first(n).is_some());
         if !names_client {
-            TokenRequest::read(given)?;
+            match TokenRequest::read(given)? {
+                // A workload registers nowhere: its assertion is all it has (WIF-1).
+                TokenRequest::JwtBearer(request) if !request.is_for_a_client() => {
+                    return self.admit_workload(&request).await;
+                }
+                _ => {}
+            }
         }
         let client = self.authenticate(given, basic).await?;
         match TokenRequest::read(given)? {
@@ -121,6 +134,7 @@ impl AuthorizationServer {
             TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
             TokenRequest::Device(request) => self.poll(&client, &request).await,
             TokenRequest::ClientCredentials(request) => self.act_for_itself(&client, &request).await,
+            TokenRequest::JwtBearer(request) => self.introduce(&client, &request).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::domain::{
-    self, Allow, Place, ResourceUri, Scope, UpstreamName,
+    self, Allow, Place, ResourceUri, Scope, Trusts, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
 
@@ -73,6 +73,7 @@ fn resource(path: &str, title: &str) -> Arc<Resource> {
         inject: Vec::new(),
         allow: Allow::Anyone,
         clients: Vec::new(),
+        trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,

@@ -360,7 +360,7 @@ fn cc_1_a_server_names_the_clients_that_act_for_themselves() {
     let told = mistakes(&with(r#"{ clients = ["robbot"] }"#, identity));
     assert!(told.contains("there is no [[client]] of this id whose grants hold client_credentials"), "{told}");
     let told = mistakes(&with(r#"{ clients = ["robot"] }"#, "\"upstream_token\""));
-    assert!(told.contains("inject hands on the provider's token of a person"), "{told}");
+    assert!(told.contains("names clients, but inject hands on the provider's token"), "{told}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the operator writes: every mistake at once, precedence, secrets, origins.
 
 mod examples;
+mod issuers;
 mod mistakes;
 #[cfg(feature = "postgres")]
 mod postgres;

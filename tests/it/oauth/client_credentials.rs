@@ -1,16 +1,17 @@
 //! `/token` with client_credentials: a client acts for itself (RFC 6749 §4.4; CC-1, TOK-7).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use vestibule::{
+    crypto::jwt::{Alg, SigningKey, published::PublishedKeys},
     domain::{
         ApprovedClient, ClientAuthMethod, ClientId, ClientOrigin, Clock as _, GrantType, Injection, ResourceUri, Scope,
     },
-    oauth::{BasicCredentials, Error, Parameters, TokenResponse},
+    oauth::{BasicCredentials, ClientKeys, Error, KeySource, Parameters, TokenResponse},
 };
 
-use super::house::{CLAUDE, House, NOTES, but, failed, parameters, static_client};
+use super::house::{CLAUDE, House, ISSUER, NOTES, but, failed, parameters, static_client};
 
 const MAIL: &str = "https://mcp.example.com/mail";
 
@@ -147,4 +148,40 @@ async fn cc_1_its_grant_ends_with_its_token_and_a_blocked_client_gets_none() {
     };
     house.store.put(&shut).await.unwrap();
     assert_eq!(failed(ask(&house, &asking()).await), "invalid_client");
+}
+
+#[tokio::test]
+async fn cc_1_cc_2_a_client_that_signs_needs_no_secret_and_names_itself_by_its_signature() {
+    let key = SigningKey::generate(Alg::Es256, "robot-1").unwrap();
+    let keys = PublishedKeys::of(&json!({ "keys": [key.public_jwk().unwrap()] })).unwrap();
+    let house = House::with(|settings, resources| {
+        let mut robot = static_client("robot", ClientAuthMethod::PrivateKeyJwt, None);
+        robot.client.grants = BTreeSet::from([GrantType::ClientCredentials]);
+        robot.keys = Some(ClientKeys { source: KeySource::Inline(Arc::new(keys)), endpoint_audience: false });
+        settings.clients.push(robot);
+        resources[0].clients = vec![ClientId::new("robot")];
+    })
+    .await;
+    let come = async |audience: &str, jti: &str| {
+        let exp = house.clock.now().secs() + 60;
+        let claims = json!({ "iss": "robot", "sub": "robot", "aud": audience, "exp": exp, "jti": jti });
+        let mut form = asking();
+        form.extend(parameters(&[
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", &key.sign("JWT", claims.to_string().as_bytes()).unwrap()),
+        ]));
+        house.server.token(&form, None).await
+    };
+    for (audience, jti) in [(ISSUER.to_owned(), "1"), (format!("{ISSUER}/"), "2")] {
+        let response = come(&audience, jti).await.unwrap();
+        let caller = house.mint.verify(response.access_token.expose(), &notes()).await.unwrap();
+        assert_eq!(caller.identity.subject.as_str(), "client:robot");
+        assert_eq!(failed(come(&audience, jti).await), "invalid_client", "good for once");
+    }
+    assert_eq!(failed(come(&format!("{ISSUER}/token"), "3").await), "invalid_client");
+    assert_eq!(failed(house.server.token(&but(asking(), "client_id", Some("robot")), None).await), "invalid_client");
+    let metadata: Value = serde_json::from_slice(&house.server.metadata()).unwrap();
+    let listed = &metadata["token_endpoint_auth_methods_supported"];
+    assert!(listed.as_array().unwrap().contains(&json!("private_key_jwt")), "{listed}");
+    assert!(metadata["token_endpoint_auth_signing_alg_values_supported"].is_array());
 }

@@ -17,7 +17,7 @@ use url::Url;
 use vestibule::{
     domain::{
         Allow, Client, ClientAuthMethod, ClientId, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Resource,
-        ResourceUri, Scope, Secret, UpstreamName,
+        ResourceUri, Scope, Secret, Trusts, UpstreamName,
         step_up::{Hierarchy, StepUp},
     },
     oauth::{
@@ -209,6 +209,7 @@ fn settings() -> Settings {
         registration: Registration::default(),
         cimd: CimdSettings { advertise: Advertise::Off, ..CimdSettings::new() },
         clients: Vec::new(),
+        issuers: Vec::new(),
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),
@@ -231,6 +232,7 @@ pub(super) fn resource(path: &str, upstream: &str) -> Resource {
         inject: Vec::new(),
         allow: Allow::Anyone,
         clients: Vec::new(),
+        trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: path == "/notes",

@@ -10,6 +10,7 @@ mod consent;
 mod device;
 mod house;
 mod introspect;
+mod jwt_bearer;
 mod manage;
 mod metadata;
 mod refresh;

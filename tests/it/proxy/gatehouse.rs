@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use vestibule::{
     domain::{
         Allow, ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Injection, Resource, ResourceUri,
-        Scope, Subject, UpstreamLogin, UpstreamName, UpstreamTokens,
+        Scope, Subject, Trusts, UpstreamLogin, UpstreamName, UpstreamTokens,
         grant::SecretHash,
         step_up::{Hierarchy, StepUp},
     },
@@ -50,6 +50,7 @@ pub(crate) fn resource(path: &str, target: &str, inject: Vec<Injection>) -> Reso
         inject,
         allow: Allow::Anyone,
         clients: Vec::new(),
+        trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,

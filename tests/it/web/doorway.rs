@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use vestibule::{
     admin::{self, Admin},
     domain::{
-        Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, UpstreamName,
+        Allow, HttpsUrl, Injection, Resource, ResourceUri, Scope, Trusts, UpstreamName,
         step_up::{Hierarchy, StepUp},
     },
     oauth::{self, AuthorizationServer, ConsentMode, Parts},
@@ -93,6 +93,7 @@ fn resource(path: &str, target: &str) -> Arc<Resource> {
         inject: vec![Injection::UpstreamToken],
         allow: Allow::Anyone,
         clients: Vec::new(),
+        trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
         is_default: false,
@@ -187,6 +188,7 @@ pub(crate) async fn door(paths: &[&str], change: impl FnOnce(&mut oauth::Setting
         registration: oauth::Registration::default(),
         cimd: oauth::CimdSettings { advertise: oauth::Advertise::Off, ..oauth::CimdSettings::new() },
         clients: Vec::new(),
+        issuers: Vec::new(),
         code_life: Duration::from_secs(60),
         request_life: Duration::from_secs(600),
         grant_life: Duration::from_secs(30 * 86_400),
