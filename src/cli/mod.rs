@@ -4,7 +4,7 @@
 //! builds the [`House`] room by room from the ground and opens its doors; `check` tells what would be built and probes
 //! what it leans on; `client`, `grant` and `key` manage a running server through its admin listener, never by opening its
 //! files (D7); `store` moves everything from one store to another; `secret` and `key` make and show keys; `login` is a
-//! client of its own for any MCP server; `dev` shows a whole login on one machine.
+//! client of its own for any MCP server, and `doctor` looks at one from outside; `dev` shows a whole login on one machine.
 //!
 //! **Exit codes.** 0: done. 1: it could not be done (configuration mistakes, all of them; a failed check; a failed
 //! listener). 2: the command line was not understood.
@@ -61,6 +61,8 @@ enum Command {
     Check(check::Options),
     /// Log in to any MCP server, keep the tokens for scripts, or see why a login fails (--explain).
     Login(Box<login::Options>),
+    /// See whether every client can reach an MCP server and log in there: proxies, slashes, browsers, bot rules.
+    Doctor(login::DoctorOptions),
     /// Make secrets.
     #[command(subcommand)]
     Secret(Secret),
@@ -93,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Dev(options) => wait(dev::run(options)).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => wait(check::run(options)),
         Command::Login(options) => wait(login::run(*options)),
+        Command::Doctor(options) => wait(login::doctor(options)),
         Command::Secret(Secret::New) => {
             let random: Arc<dyn Random> = Arc::new(Os);
             print(MasterKey::generate(&*random).to_text().expose()).map(|()| ExitCode::SUCCESS)

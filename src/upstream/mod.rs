@@ -41,6 +41,7 @@ mod renew;
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
+pub use address::is_public;
 use openidconnect::core::CoreJsonWebKeySet;
 pub use provider::Provider;
 

@@ -171,7 +171,7 @@ async fn resource_metadata(
 }
 
 /// `/.well-known/NAME/path`, then `/.well-known/NAME`.
-fn well_knowns(url: &Url, name: &str) -> Vec<Url> {
+pub(super) fn well_knowns(url: &Url, name: &str) -> Vec<Url> {
     let path = url.path().trim_end_matches('/');
     let mut found = vec![with_path(url, &format!("/.well-known/{name}{path}"))];
     // RFC 9728 §3.1: a query is part of the identifier and stays.

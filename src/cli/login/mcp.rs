@@ -19,6 +19,8 @@ use crate::{
 pub(super) const PROTOCOL: &str = "2025-11-25";
 /// The first without.
 const STATELESS: &str = "2026-07-28";
+/// The two forms that an answer may have.
+pub(super) const BOTH: &str = "application/json, text/event-stream";
 /// Pages of tools that are counted.
 const PAGES: usize = 20;
 
@@ -32,8 +34,20 @@ pub(super) struct Seen {
 
 /// `initialize`.
 pub(super) async fn hello(wire: &Wire, url: &HttpsUrl, token: Option<&Secret<String>>) -> Result<Answer, NoGo> {
-    let params = json!({ "protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": client_info() });
-    call(wire, url, token, &HeaderMap::new(), "initialize", &params).await
+    call(wire, url, token, &HeaderMap::new(), "initialize", &introduction()).await
+}
+
+/// The same as a body, for whoever sends it under headers of its own.
+pub(super) fn greeting() -> Vec<u8> {
+    request("initialize", &introduction()).to_string().into_bytes()
+}
+
+fn introduction() -> Value {
+    json!({ "protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": client_info() })
+}
+
+fn request(method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
 }
 
 fn client_info() -> Value {
@@ -49,8 +63,10 @@ async fn call(
     method: &str,
     params: &Value,
 ) -> Result<Answer, NoGo> {
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    wire.until(post(url, token, headers, &body)?, |so_far| events(so_far).any(|event| is_answer(&event))).await
+    wire.until(post(url, token, headers, &request(method, params))?, |so_far| {
+        events(so_far).any(|event| is_answer(&event))
+    })
+    .await
 }
 
 fn post(
@@ -62,7 +78,7 @@ fn post(
     let mut request = http::Request::builder()
         .method(Method::POST)
         .uri(url.as_url().as_str())
-        .header(header::ACCEPT, "application/json, text/event-stream")
+        .header(header::ACCEPT, BOTH)
         .header(header::CONTENT_TYPE, "application/json");
     for (name, value) in headers {
         request = request.header(name, value);
@@ -101,9 +117,9 @@ fn message(answer: &Answer) -> Option<Value> {
     found.or_else(|| events(answer.body()).find(is_answer))
 }
 
-/// Uses the token: `initialize` and `tools/list`.
+/// Uses the token: `initialize` by the first way and `tools/list` by the other, which may be the same.
 pub(super) async fn verify(
-    wire: &Wire,
+    [wire, then]: [&Wire; 2],
     report: &mut Report,
     url: &HttpsUrl,
     token: Option<&Secret<String>>,
@@ -134,7 +150,7 @@ pub(super) async fn verify(
         None if answer.status().is_client_error() => insert(&mut headers, "mcp-protocol-version", STATELESS),
         None => return Err(report.fails(&rule::INITIALIZED, odd(&answer, said.as_ref()))),
     }
-    seen.tools = tools(wire, report, url, token, &mut headers).await?;
+    seen.tools = tools(then, report, url, token, &mut headers).await?;
     end(wire, url, token, &headers).await;
     Ok(seen)
 }

@@ -9,6 +9,9 @@
 //!  401        RFC 9728            RFC 8414         7591, CIMD    RFC 8252      RFC 8628    RFC 6749          MCP
 //! ```
 //!
+//! `vestibule doctor URL` (`doctor`) looks with the same eyes and logs in nowhere: it asks for everything that proxies in
+//! front of a sound server are known to break.
+//!
 //! **Neighbours.** It shares words ([`domain`](crate::domain)), chance and the way out
 //! ([`upstream::http`](crate::upstream::http)) with the house, and none of its server rooms: what it believes of a server
 //! it was told by that server. The grants are `oauth2`'s. All expectations stand in `rules`.
@@ -23,6 +26,7 @@ mod challenge;
 mod client;
 mod device;
 mod discovery;
+mod doctor;
 mod keep;
 mod mcp;
 mod options;
@@ -35,11 +39,13 @@ mod wire;
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
 
 use anyhow::Context as _;
+pub(super) use doctor::{Options as DoctorOptions, doctor};
 pub(super) use options::Options;
 use serde_json::json;
 
@@ -146,17 +152,22 @@ fn document(desk: &Desk, report: &Report, outcome: &Outcome<Done>) -> serde_json
     })
 }
 
+/// The way to this server, with the certificate authorities that the person adds.
+fn way_out(ca: Option<&PathBuf>, url: &HttpsUrl) -> anyhow::Result<Wire> {
+    let extra_ca = match ca {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
+        None => None,
+    };
+    let http = Http::new(&HttpSettings { extra_ca, ..HttpSettings::default() })
+        .map_err(|e| anyhow::anyhow!("the HTTP client cannot start: {e}"))?;
+    Ok(Wire::new(http, url))
+}
+
 impl Desk {
     fn new(options: Options) -> anyhow::Result<Self> {
         let url = HttpsUrl::parse(&options.url, false)
             .map_err(|bad| anyhow::anyhow!("{:?} {}", options.url, wire::words(bad)))?;
-        let extra_ca = match &options.ca {
-            Some(path) => Some(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
-            None => None,
-        };
-        let http = Http::new(&HttpSettings { extra_ca, ..HttpSettings::default() })
-            .map_err(|e| anyhow::anyhow!("the HTTP client cannot start: {e}"))?;
-        let wire = Wire::new(http, &url);
+        let wire = way_out(options.ca.as_ref(), &url)?;
         let keep = Keep::new(&url, options.keep, options.token_file.clone())?;
         Ok(Self { options, url, wire, keep, clock: SystemClock, random: Arc::new(Os) })
     }
@@ -197,7 +208,7 @@ impl Desk {
         let flow = if options.device { Flow::Device } else { Flow::Browser };
         let found = discovery::discover(&self.wire, report, &self.url, options.issuer.as_deref(), flow).await?;
         let Some(place) = found else {
-            let seen = mcp::verify(&self.wire, report, &self.url, None).await?;
+            let seen = mcp::verify([&self.wire; 2], report, &self.url, None).await?;
             let words = format!("{} asks for no login. {}", self.url, words_of(&seen));
             return Ok(Done { server: Some(seen), words, ..Done::default() });
         };
@@ -213,7 +224,7 @@ impl Desk {
             kept_in
         };
         let Some(tokens) = &login.tokens else { return Err(anyhow::anyhow!("a login without tokens").into()) };
-        let seen = mcp::verify(&self.wire, report, &self.url, Some(&tokens.access)).await?;
+        let seen = mcp::verify([&self.wire; 2], report, &self.url, Some(&tokens.access)).await?;
         let words = format!("Logged in to {}. {} The login is kept in {kept_in}.", self.url, words_of(&seen));
         Ok(Done {
             server: Some(seen),

@@ -166,6 +166,12 @@ impl Report {
         self.steps.iter().flat_map(|step| &step.checks).filter(|check| check.verdict == Verdict::Deviates).count()
     }
 
+    /// How many checks deviated or failed.
+    pub(super) fn faults(&self) -> usize {
+        let is_fault = |check: &&Check| matches!(check.verdict, Verdict::Deviates | Verdict::Failed);
+        self.steps.iter().flat_map(|step| &step.checks).filter(is_fault).count()
+    }
+
     /// All steps, for `--json`.
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps

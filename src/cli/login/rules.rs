@@ -144,6 +144,31 @@ rules! {
         "The login worked. Look at the MCP server behind it.";
     TOOLS: "tools/list is answered with a result", "MCP 2025-11-25 server/tools; JSON-RPC 2.0 §5",
         "The login worked. Look at the MCP server behind it.";
+
+    // What stands in front of the server (`doctor`).
+    HOSTED_PORT: "hosted clients can come: https on port 443", "Practice of claude.ai and others",
+        "Publish the server on https without a port. Hosted clients connect to no other port, and say no more than \
+         that they cannot reach it.";
+    HOSTED_NAME: "the name has public addresses only", "Practice of claude.ai and others",
+        "Publish the name in public DNS, with addresses of the Internet; private networks and tunnels that only your own \
+         machines see are for local clients.";
+    EVERY_PRM: "the resource metadata can be fetched where clients look for it", "RFC 9728 §3.1",
+        "Let the proxy in front pass /.well-known/oauth-protected-resource and everything below it on to the same server \
+         as the MCP endpoint, unchanged and without a token. (The one at the root is only there for the default server.)";
+    EVERY_AS: "the server metadata can be fetched where clients look for it", "RFC 8414 §3; MCP 2026-07-28 authorization server discovery",
+        "Let the proxy in front pass /.well-known/oauth-authorization-server and /.well-known/openid-configuration on, with \
+         everything below, unchanged and without a token.";
+    SLASHES: "the URL answers with and without a slash at its end", "RFC 9110 §15.4; practice of load balancers",
+        "Let the rules of the load balancer match /PATH and /PATH/*, and redirect neither: a POST that is redirected loses \
+         its body or its token.";
+    PREFLIGHT: "a preflight is answered without a token and allows what clients send", "Fetch, CORS protocol",
+        "Answer OPTIONS with 2xx before asking for a token, with Access-Control-Allow-Origin and -Headers for \
+         Authorization, Content-Type and the Mcp-* headers; see that no proxy answers it in place of the server.";
+    EXPOSED: "pages may read the challenge", "Fetch, CORS protocol",
+        "Send `Access-Control-Expose-Headers: WWW-Authenticate, Mcp-Session-Id` with the 401.";
+    SAME_TO_ALL: "the answer does not depend on the name that a client gives itself", "Practice of bot rules",
+        "Exempt the MCP endpoint, /.well-known/ and the OAuth endpoints from bot and crawler rules (at Cloudflare both the \
+         bot toggle and AI Crawl Control): they refuse Claude-User and others after a perfect login.";
 }
 
 #[cfg(test)]
@@ -155,7 +180,7 @@ mod tests {
         for (name, rule) in ALL {
             let words = |text: &str| text.split_whitespace().count();
             assert!(words(rule.expected) >= 3 && words(rule.remedy) >= 3, "{name}");
-            let source = ["RFC ", "MCP 20", "OAuth 2.1", "draft-", "JSON-RPC"];
+            let source = ["RFC ", "MCP 20", "OAuth 2.1", "draft-", "JSON-RPC", "Fetch", "Practice of "];
             assert!(source.iter().any(|source| rule.clause.starts_with(source)), "{name}: {}", rule.clause);
             assert!(rule.remedy.ends_with(['.', '…']), "{name}");
         }

@@ -53,7 +53,7 @@ struct Metadata {
 }
 
 /// The three places of ASM-1, in the order in which MCP names them.
-fn places(issuer: &Url) -> Vec<Url> {
+pub(super) fn places(issuer: &Url) -> Vec<Url> {
     let path = issuer.path().trim_end_matches('/');
     let mut places = vec![with_path(issuer, &format!("/.well-known/oauth-authorization-server{path}"))];
     places.push(with_path(issuer, &format!("/.well-known/openid-configuration{path}")));

@@ -64,12 +64,25 @@ impl Home {
 
     /// Begins `vestibule login ARGUMENTS` here, without a browser and without a keyring.
     pub(crate) fn start(&self, arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.arg("login").args(arguments).env_clear().env("HOME", self.path());
-        command.env("XDG_STATE_HOME", self.path().join("state")).current_dir(self.path());
+        let mut all = vec!["login"];
+        all.extend(arguments);
         if !arguments.contains(&"--token-file") {
-            command.args(["--keep", "file"]);
+            all.extend(["--keep", "file"]);
         }
+        self.begin(&all)
+    }
+
+    /// `vestibule doctor ARGUMENTS`, to its end.
+    pub(crate) async fn doctor(&self, arguments: &[&str]) -> Ended {
+        let mut all = vec!["doctor"];
+        all.extend(arguments);
+        self.begin(&all).end().await
+    }
+
+    fn begin(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.args(arguments).env_clear().env("HOME", self.path());
+        command.env("XDG_STATE_HOME", self.path().join("state")).current_dir(self.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -49,6 +49,8 @@ pub(crate) struct Script {
     /// The status with which the MCP server meets every token.
     pub(crate) refuses: Option<(u16, String)>,
     pub(crate) is_open: bool,
+    /// Whether something in front of it lets only browsers pass to the MCP server.
+    pub(crate) bars_bots: bool,
 }
 
 impl Script {
@@ -87,6 +89,7 @@ impl Script {
             stateless: false,
             refuses: None,
             is_open: false,
+            bars_bots: false,
         }
     }
 
@@ -280,6 +283,10 @@ fn token(script: &Script, memory: &mut Memory, seen: &Seen) -> Response {
 }
 
 fn mcp(script: &Script, seen: &Seen) -> Response {
+    let is_browser = seen.headers.get("user-agent").is_some_and(|name| name.to_str().unwrap().contains("Mozilla"));
+    if script.bars_bots && !is_browser {
+        return (StatusCode::FORBIDDEN, "Attention required").into_response();
+    }
     let token = seen.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     if token.is_none() && !script.is_open {
         let headers = (!script.challenge.is_empty()).then(|| [(header::WWW_AUTHENTICATE, script.challenge.clone())]);

@@ -12,7 +12,7 @@ use crate::world::{
 };
 
 /// A house before an MCP server that speaks MCP.
-async fn town() -> (Town, Stranger, String) {
+pub(super) async fn town() -> (Town, Stranger, String) {
     town_with("").await
 }
 
