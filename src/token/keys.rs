@@ -73,7 +73,7 @@ pub(super) struct StoredKey {
 }
 
 impl StoredKey {
-    /// A fresh key. OpenSSL takes its time for RSA: not on the reactor.
+    /// A fresh key.
     pub(super) fn generate(alg: Alg, stage: Stage, since: Instant, random: &dyn Random) -> Result<Self, BadKey> {
         let kid = URL_SAFE_NO_PAD.encode(random.bytes::<9>());
         let jwk = SigningKey::generate(alg, &kid)?.to_private_jwk();

@@ -246,10 +246,12 @@ impl Mint {
     }
 
     /// An access token that rests on `grant`, for its one Resource, with `scope` (what exceeds the Grant's is left out).
+    /// It waits for the store only where the keys have not been read for so long that they may be gone.
     ///
     /// # Errors
     /// [`MintFailed`].
-    pub fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
+    pub async fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
+        self.0.confirm_keys().await;
         self.0.mint(grant, scope)
     }
 

@@ -33,6 +33,9 @@ use crate::{
 const REST: Duration = Duration::from_secs(1);
 /// After this time the records are read again, flags or not: another process may have begun a new algorithm.
 const REREAD: Duration = Duration::from_secs(60);
+/// A process that has not read the records for this long (a machine that slept) reads them before it signs: by its key
+/// nobody may verify any more. Far less than a retired key stays, far more than [`REREAD`].
+const CONFIRMED: Duration = Duration::from_secs(3600);
 /// Rest after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 /// The least time between two reads for the sake of unknown key names.
@@ -223,7 +226,7 @@ async fn made(
     random: &Arc<dyn Random>,
 ) -> Result<(KeySet, Liveness), OpenFailed> {
     let (now, chance) = (clock.now(), Arc::clone(random));
-    let set = off_the_reactor(move || KeySet::first(alg, now, &*chance)).await?;
+    let set = generated(alg, move || KeySet::first(alg, now, &*chance)).await?;
     loop {
         store.insert(&set).await?;
         if let Some(kept) = store.watch::<KeySet>(alg.as_str()).await? {
@@ -232,10 +235,15 @@ async fn made(
     }
 }
 
-async fn off_the_reactor<T: Send + 'static>(
+/// New keys. OpenSSL takes its time for RSA: off the reactor. The others cost less than the way there and back.
+async fn generated<T: Send + 'static>(
+    alg: Alg,
     work: impl FnOnce() -> Result<T, BadKey> + Send + 'static,
 ) -> Result<T, BadKey> {
-    spawn_blocking(work).await.unwrap_or(Err(BadKey::FAILED))
+    match alg {
+        Alg::Rs256 => spawn_blocking(work).await.unwrap_or(Err(BadKey::FAILED)),
+        _ => work(),
+    }
 }
 
 impl Parts {
@@ -247,6 +255,18 @@ impl Parts {
         self.keys.replace(reading, keys);
         self.keys.read.store(now.millis(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Before signing: whether the keys at hand were in the store within the last hour ([`CONFIRMED`]). If the store does
+    /// not answer they go on, as they do with everything else.
+    pub(super) async fn confirm_keys(&self) {
+        let read = Instant::from_millis(self.keys.read.load(Ordering::Relaxed));
+        if self.keys.alg.is_none() || self.clock.now() < read + CONFIRMED {
+            return;
+        }
+        if let Err(error) = self.reread().await {
+            tracing::warn!(%error, "the signing keys could not be read again before a token was signed");
+        }
     }
 
     /// A token names a key that is not in the set. Reads the records once more, unless that was done a moment ago:
@@ -330,7 +350,7 @@ impl Parts {
     async fn fresh(&self, now: Instant) -> Result<StoredKey, BadKey> {
         let alg = self.keys.alg.ok_or(BadKey::FAILED)?;
         let random = Arc::clone(&self.random);
-        off_the_reactor(move || StoredKey::generate(alg, Stage::Next, now, &*random)).await
+        generated(alg, move || StoredKey::generate(alg, Stage::Next, now, &*random)).await
     }
 
     /// As [`Rotation::Regular`] says. Of many who ask at once, one does it: the others' `seen` signs no more.
@@ -356,7 +376,7 @@ impl Parts {
     /// the keys that were `seen` is left has somebody else done it already.
     async fn replace_keys(&self, alg: Alg, seen: &[String]) -> Result<(), RotateFailed> {
         let (now, random) = (self.clock.now(), Arc::clone(&self.random));
-        let first = off_the_reactor(move || KeySet::first(alg, now, &*random)).await?;
+        let first = generated(alg, move || KeySet::first(alg, now, &*random)).await?;
         let decide = |set: Option<KeySet>| match set {
             Some(set) if !set.kids().iter().any(|kid| seen.contains(kid)) => (Change::Keep, ()),
             _ => (Change::Put(first.clone()), ()),

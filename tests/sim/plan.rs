@@ -122,8 +122,7 @@ impl Plan {
             grace,
             grant_life,
             absolute_life,
-            // Making such a key takes real time, so that these do not replay exactly: drawn only on demand.
-            has_stored_keys: chance.permille(60) && std::env::var_os("SIM_STORED_KEYS").is_some(),
+            has_stored_keys: chance.permille(60),
             seats: usize::try_from(chance.within(1..4)).unwrap(),
             steps: chance.within(6..18),
             crash_at: None,

@@ -16,7 +16,7 @@ use super::{
     discovery::{self, Place},
     keep::{Keep, Where},
     mcp,
-    report::{Report, Rule, Stopped, Voice},
+    report::{Report, Rule, Voice},
     rules as rule,
     server::{self, Flow},
     wire::{self, NoGo, Wire, built, of},
@@ -73,11 +73,8 @@ pub(in crate::cli) async fn doctor(options: Options) -> anyhow::Result<ExitCode>
 async fn examine(wires: &[Wire; 2], url: &HttpsUrl, report: &mut Report) {
     let wire = &wires[0];
     reach(url, report).await;
-    let place = match discovery::discover(wire, report, url, None, Flow::Browser).await {
-        Ok(place) => place,
-        // It is in the report; so are all the other places, soon.
-        Err(Stopped { .. }) => None,
-    };
+    // What stopped it is in the report; so are all the other places, soon.
+    let place = discovery::discover(wire, report, url, None, Flow::Browser).await.unwrap_or_default();
     places(wire, url, place.as_ref(), report).await;
     slashes(wire, url, report).await;
     pages(wire, url, place.as_ref(), report).await;

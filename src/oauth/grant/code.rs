@@ -164,7 +164,7 @@ impl AuthorizationServer {
         grant: &Grant,
         refresh_token: Option<Secret<String>>,
     ) -> Result<TokenResponse, Error> {
-        match self.parts.mint.mint(grant, &grant.scope) {
+        match self.parts.mint.mint(grant, &grant.scope).await {
             Ok(minted) => Ok(TokenResponse::new(minted, grant.scope.clone(), refresh_token)),
             Err(failed) => {
                 self.parts.store.remove::<Grant>(&grant.id.to_string()).await?;

@@ -146,12 +146,12 @@ impl AuthorizationServer {
     /// Between the look at the upstream token and the turn it may have run out, or the MCP server may have refused it.
     /// That is no end: the provider is asked once more. Whoever hears 503 here still has a predecessor within its grace.
     async fn mint_on_turned(&self, grant: Grant, scope: &Scope) -> Result<Minted, Error> {
-        match self.parts.mint.mint(&grant, scope) {
+        match self.parts.mint.mint(&grant, scope).await {
             Err(MintFailed::UpstreamExpired) => {}
             minted => return Ok(minted?),
         }
         let grant = self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
-        self.parts.mint.mint(&grant, scope).map_err(|failed| match failed {
+        self.parts.mint.mint(&grant, scope).await.map_err(|failed| match failed {
             MintFailed::UpstreamExpired => Error::new(
                 ErrorCode::TemporarilyUnavailable,
                 "the login at the identity provider is renewed, try again",

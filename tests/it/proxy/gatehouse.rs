@@ -136,7 +136,7 @@ impl Gatehouse {
             },
         };
         self.store.put(&grant).await.expect("a store");
-        let minted = self.mint.mint(&grant, &grant.scope).expect("a token");
+        let minted = self.mint.mint(&grant, &grant.scope).await.expect("a token");
         (minted.token.expose().clone(), grant.id)
     }
 

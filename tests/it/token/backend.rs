@@ -105,7 +105,7 @@ async fn d4_a_backend_in_python_verifies_the_token_and_opens_the_upstream_token(
         let folder = tempfile::tempdir().unwrap();
         let keys = keyring().resource_keys(&grant.resource);
         let backend = Backend::start(&python, folder.path(), grant.resource.as_str(), &mint.jwks(), &keys);
-        let token = mint.mint(&grant, &grant.scope).unwrap().token;
+        let token = mint.mint(&grant, &grant.scope).await.unwrap().token;
         let (status, told) = backend.ask(&format!("Bearer {}", token.expose()));
         assert_eq!(status, 200, "{}: {told}", mint.algorithm());
         assert_eq!((&told["sub"], &told["scope"]), (&json!("github:42"), &json!("read write")));
@@ -123,14 +123,14 @@ async fn s4_s35_the_backend_refuses_what_is_not_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let keys = keyring().resource_keys(&ours.resource);
     let backend = Backend::start(&python, folder.path(), ours.resource.as_str(), &mint.jwks(), &keys);
-    let token = |grant: &Grant| mint.mint(grant, &grant.scope).unwrap().token.expose().clone();
-    let good = token(&ours);
-    let foreign = token(&Grant { resource: resource("/files"), ..ours.clone() });
+    let token = async |grant: &Grant| mint.mint(grant, &grant.scope).await.unwrap().token.expose().clone();
+    let good = token(&ours).await;
+    let foreign = token(&Grant { resource: resource("/files"), ..ours.clone() }).await;
     let elsewhere = Bench::new();
     elsewhere.clock.set(real_now());
-    let stranger = elsewhere.mint(Algorithm::Es256).await.mint(&ours, &ours.scope).unwrap().token;
+    let stranger = elsewhere.mint(Algorithm::Es256).await.mint(&ours, &ours.scope).await.unwrap().token;
     bench.clock.set(real_now() - Duration::from_secs(3601));
-    let expired = token(&ours);
+    let expired = token(&ours).await;
     let (body, signature) = good.rsplit_once('.').unwrap();
     let unsigned =
         format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#), good.split('.').nth(1).unwrap());
@@ -152,7 +152,7 @@ async fn d4_after_a_rotation_the_backend_opens_by_the_set_and_not_by_a_strangers
     bench.clock.set(real_now());
     let mint = bench.mint(Algorithm::Es256).await;
     let grant = lasting(grant(1), &bench);
-    let token = mint.mint(&grant, &grant.scope).unwrap().token;
+    let token = mint.mint(&grant, &grant.scope).await.unwrap().token;
     let own = keyring().resource_keys(&grant.resource);
     let newer = crate::world::keyring_of(8).resource_keys(&grant.resource);
     for (keys, status) in [([newer.clone(), own].concat(), 200), (newer, 401)] {

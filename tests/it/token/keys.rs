@@ -17,7 +17,7 @@ fn kids(mint: &Mint) -> Vec<String> {
 #[tokio::test]
 async fn a_restart_keeps_the_keys() {
     let (bench, before, grant) = Bench::ready().await;
-    let token = before.mint(&grant, &grant.scope).unwrap().token;
+    let token = before.mint(&grant, &grant.scope).await.unwrap().token;
     let after = bench.mint(Algorithm::Es256).await;
     assert_eq!(before.jwks(), after.jwks());
     assert!(after.verify(token.expose(), &grant.resource).await.is_ok());
@@ -41,13 +41,13 @@ async fn replicas_that_start_together_agree() {
 #[tokio::test]
 async fn asm_13_after_a_change_of_algorithm_old_tokens_verify_and_old_keys_are_published() {
     let (bench, before, grant) = Bench::ready().await;
-    let token = before.mint(&grant, &grant.scope).unwrap().token;
+    let token = before.mint(&grant, &grant.scope).await.unwrap().token;
     let after = bench.mint(Algorithm::EdDsa).await;
     assert_eq!(after.algorithm(), "EdDSA");
     assert_eq!(kids(&after).len(), 4, "of each algorithm the current key and the next one");
     assert!(kids(&before).iter().all(|kid| kids(&after).contains(kid)));
     assert!(after.verify(token.expose(), &grant.resource).await.is_ok());
-    let fresh = after.mint(&grant, &grant.scope).unwrap().token;
+    let fresh = after.mint(&grant, &grant.scope).await.unwrap().token;
     assert!(after.verify(fresh.expose(), &grant.resource).await.is_ok());
     assert!(before.verify(fresh.expose(), &grant.resource).await.is_ok(), "of a replica that was restarted first");
 }
@@ -73,7 +73,7 @@ async fn a_store_that_does_not_answer_does_not_make_keys_up() {
 #[tokio::test]
 async fn under_hs256_no_other_key_is_believed() {
     let (bench, before, grant) = Bench::ready().await;
-    let token = before.mint(&grant, &grant.scope).unwrap().token;
+    let token = before.mint(&grant, &grant.scope).await.unwrap().token;
     let after = bench.mint(hs256()).await;
     assert!(after.verify(token.expose(), &resource("/notes")).await.is_err());
 }

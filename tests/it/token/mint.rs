@@ -16,7 +16,7 @@ use crate::world::{clock::DAWN, keyring};
 #[tokio::test]
 async fn tok_4_the_claims_and_header_of_rfc_9068() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let minted = mint.mint(&grant, &grant.scope).unwrap();
+    let minted = mint.mint(&grant, &grant.scope).await.unwrap();
     assert_eq!(minted.life, Duration::from_secs(3600));
     let token = minted.token.expose();
     let (mut header, mut claims) = (part(token, 0), part(token, 1));
@@ -58,7 +58,7 @@ async fn identity_claims_are_those_that_were_configured() {
     let mut settings = settings(Algorithm::Es256);
     settings.claims = vec![];
     let mint = bench.open(settings).await;
-    let claims = part(mint.mint(&grant(1), &Scope::default()).unwrap().token.expose(), 1);
+    let claims = part(mint.mint(&grant(1), &Scope::default()).await.unwrap().token.expose(), 1);
     for name in ["email", "email_verified", "name", "preferred_username", "groups"] {
         assert!(claims.get(name).is_none(), "{name}");
     }
@@ -68,7 +68,7 @@ async fn identity_claims_are_those_that_were_configured() {
 #[tokio::test]
 async fn d4_the_upstream_token_travels_sealed_for_its_resource() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let claims = part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1);
+    let claims = part(mint.mint(&grant, &grant.scope).await.unwrap().token.expose(), 1);
     let (jti, jwe) = (claims["jti"].as_str().unwrap(), claims["upstream_token"].as_str().unwrap());
     let aud = grant.resource.as_str();
     let keys = keyring().resource_keys(&grant.resource);
@@ -86,7 +86,7 @@ async fn tok_5_an_upstream_token_that_would_burst_a_header_line_stays_out() {
     {
         grant.login.as_mut().unwrap().tokens.access = Secret::new("x".repeat(length));
         bench.store.put(&grant).await.unwrap();
-        let token = mint.mint(&grant, &grant.scope).unwrap().token;
+        let token = mint.mint(&grant, &grant.scope).await.unwrap().token;
         let found = part(token.expose(), 1).get("upstream_token").is_some();
         assert_eq!(found, carried.unwrap_or(found), "{length}");
         let line = "Authorization: Bearer ".len() + token.expose().len();
@@ -104,9 +104,9 @@ async fn tok_5_an_upstream_token_that_would_burst_a_header_line_stays_out() {
 async fn tok_5_a_long_client_id_counts_too() {
     let (_bench, mint, mut grant) = Bench::ready().await;
     grant.login.as_mut().unwrap().tokens.access = Secret::new("x".repeat(3000));
-    assert!(part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1).get("upstream_token").is_some());
+    assert!(part(mint.mint(&grant, &grant.scope).await.unwrap().token.expose(), 1).get("upstream_token").is_some());
     grant.client = vestibule::domain::ClientId::new("c".repeat(2000));
-    let token = mint.mint(&grant, &grant.scope).unwrap().token;
+    let token = mint.mint(&grant, &grant.scope).await.unwrap().token;
     assert!(part(token.expose(), 1).get("upstream_token").is_none());
     assert!(token.expose().len() < 8000);
 }
@@ -126,7 +126,7 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
     ];
     for (rest, life) in cases {
         grant.login.as_mut().unwrap().tokens.expires = rest.map(|rest| bench.now() + Duration::from_secs(rest));
-        match (mint.mint(&grant, &grant.scope), life) {
+        match (mint.mint(&grant, &grant.scope).await, life) {
             (Ok(minted), Some(life)) => {
                 assert_eq!(minted.life.as_secs(), life);
                 let claims = part(minted.token.expose(), 1);
@@ -137,14 +137,14 @@ async fn d5_a_token_ends_before_the_upstream_token_it_spends() {
         }
     }
     grant.login.as_mut().unwrap().tokens.expires = Some(DAWN - Duration::from_secs(1));
-    assert!(matches!(mint.mint(&grant, &grant.scope), Err(MintFailed::UpstreamExpired)));
+    assert!(matches!(mint.mint(&grant, &grant.scope).await, Err(MintFailed::UpstreamExpired)));
 }
 
 #[tokio::test]
 async fn a_second_that_has_begun_is_not_taken_off_a_tokens_life() {
     let (bench, mint, grant) = Bench::ready().await;
     bench.clock.advance(Duration::from_millis(1));
-    let claims = part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1);
+    let claims = part(mint.mint(&grant, &grant.scope).await.unwrap().token.expose(), 1);
     assert_eq!(claims["exp"].as_u64().unwrap(), bench.now().secs() + 3601);
 }
 
@@ -152,22 +152,23 @@ async fn a_second_that_has_begun_is_not_taken_off_a_tokens_life() {
 async fn a_token_does_not_outlive_its_grant() {
     let (_bench, mint, mut grant) = Bench::ready().await;
     grant.expires = DAWN + Duration::from_secs(100);
-    assert_eq!(mint.mint(&grant, &grant.scope).unwrap().life, Duration::from_secs(100));
+    assert_eq!(mint.mint(&grant, &grant.scope).await.unwrap().life, Duration::from_secs(100));
     grant.expires = DAWN;
-    assert!(mint.mint(&grant, &grant.scope).is_err());
+    assert!(mint.mint(&grant, &grant.scope).await.is_err());
 }
 
 #[tokio::test]
 async fn a_token_permits_no_more_than_its_grant() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let token = mint.mint(&grant, &Scope::parse("read admin")).unwrap().token;
+    let token = mint.mint(&grant, &Scope::parse("read admin")).await.unwrap().token;
     assert_eq!(part(token.expose(), 1)["scope"], "read");
 }
 
 #[tokio::test]
 async fn two_tokens_are_never_alike() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let [one, two] = [(), ()].map(|()| part(mint.mint(&grant, &grant.scope).unwrap().token.expose(), 1));
+    let one = part(mint.mint(&grant, &grant.scope).await.unwrap().token.expose(), 1);
+    let two = part(mint.mint(&grant, &grant.scope).await.unwrap().token.expose(), 1);
     assert_ne!(one["jti"], two["jti"]);
     assert_ne!(one["upstream_token"], two["upstream_token"]);
 }
@@ -177,7 +178,7 @@ async fn tok_4_any_jwt_library_verifies_by_the_published_keys() {
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
         let bench = Bench::new();
         let mint = bench.mint(algorithm).await;
-        let token = mint.mint(&grant(1), &grant(1).scope).unwrap().token;
+        let token = mint.mint(&grant(1), &grant(1).scope).await.unwrap().token;
         let header = jsonwebtoken::decode_header(token.expose()).unwrap();
         assert_eq!(header.alg, mint.algorithm().parse::<Judged>().unwrap());
         let set: JwkSet = serde_json::from_slice(&mint.jwks()).unwrap();
@@ -193,7 +194,7 @@ async fn hs256_is_verified_by_the_shared_secret_and_publishes_nothing() {
     let mint = bench.mint(hs256()).await;
     assert_eq!(&mint.jwks()[..], br#"{"keys":[]}"#);
     assert_eq!(mint.algorithm(), "HS256");
-    let token = mint.mint(&grant(1), &grant(1).scope).unwrap().token;
+    let token = mint.mint(&grant(1), &grant(1).scope).await.unwrap().token;
     assert_eq!(judge(token.expose(), Judged::HS256, &DecodingKey::from_secret(SHARED))["sub"], "github:42");
 }
 

@@ -34,8 +34,8 @@ impl Verifier {
     }
 }
 
-fn token(mint: &Mint, grant: &Grant) -> Secret<String> {
-    mint.mint(grant, &grant.scope).unwrap().token
+async fn token(mint: &Mint, grant: &Grant) -> Secret<String> {
+    mint.mint(grant, &grant.scope).await.unwrap().token
 }
 
 fn kid_of(token: &Secret<String>) -> String {
@@ -75,7 +75,7 @@ async fn asm_13_through_three_rotations_no_copy_of_the_key_set_within_a_day_ever
     for step in 0..(100 * 4) {
         bench.clock.advance(6 * HOUR);
         mint.tend_keys().await;
-        let fresh = token(&mint, &grant);
+        let fresh = token(&mint, &grant).await;
         signers.push(kid_of(&fresh));
         copies.push_back(Verifier::of(&mint));
         if copies.len() > 5 {
@@ -84,7 +84,7 @@ async fn asm_13_through_three_rotations_no_copy_of_the_key_set_within_a_day_ever
         assert!(copies[0].believes(fresh.expose()), "a copy of a day ago, step {step}");
         // The replica has not looked yet; it believes, and is believed.
         assert!(lives(&other, &fresh, &grant).await, "step {step}");
-        assert!(lives(&mint, &token(&other, &grant), &grant).await, "step {step}");
+        assert!(lives(&mint, &token(&other, &grant).await, &grant).await, "step {step}");
         other_store.look_again().await;
         other.tend_keys().await;
         assert_eq!(other.jwks(), mint.jwks());
@@ -105,17 +105,17 @@ async fn a_key_is_next_then_current_then_retired_then_gone() {
     let grant = lasting(&bench.store).await;
     assert_eq!(stages(&mint), [Stage::Current, Stage::Next]);
     let (first, next) = (kid(&mint, Stage::Current), kid(&mint, Stage::Next));
-    let old = token(&mint, &grant);
+    let old = token(&mint, &grant).await;
     bench.clock.advance(NINETY_DAYS - Duration::from_millis(1));
     mint.tend_keys().await;
     assert_eq!(kid(&mint, Stage::Current), first, "not a moment early");
-    let last = token(&mint, &grant);
+    let last = token(&mint, &grant).await;
     assert_eq!(kid_of(&last), kid_of(&old));
     bench.clock.advance(Duration::from_millis(1));
     mint.tend_keys().await;
     assert_eq!(kid(&mint, Stage::Current), next);
     assert_eq!(kid(&mint, Stage::Retired), first);
-    assert_eq!(kid_of(&token(&mint, &grant)), next);
+    assert_eq!(kid_of(&token(&mint, &grant).await), next);
     assert!(lives(&mint, &last, &grant).await, "what the retired key signed a moment ago");
     bench.clock.advance(25 * HOUR);
     mint.tend_keys().await;
@@ -146,18 +146,34 @@ async fn what_an_older_version_left_behind_gets_a_next_key_and_a_day_before_it_s
     bench.store.put(&Old { alg: "ES256".to_owned(), keys }).await.unwrap();
     let grant = lasting(&bench.store).await;
     let mint = bench.mint(Algorithm::Es256).await;
-    assert_eq!(kid_of(&token(&mint, &grant)), "old");
+    assert_eq!(kid_of(&token(&mint, &grant).await), "old");
     mint.tend_keys().await;
     assert_eq!(stages(&mint), [Stage::Current, Stage::Next]);
     let copy = Verifier::of(&mint);
     bench.clock.advance(23 * HOUR);
     mint.tend_keys().await;
-    assert_eq!(kid_of(&token(&mint, &grant)), "old", "overdue for decades, and still not before its lead");
+    assert_eq!(kid_of(&token(&mint, &grant).await), "old", "overdue for decades, and still not before its lead");
     bench.clock.advance(HOUR);
     mint.tend_keys().await;
-    let fresh = token(&mint, &grant);
+    let fresh = token(&mint, &grant).await;
     assert_ne!(kid_of(&fresh), "old");
     assert!(copy.believes(fresh.expose()));
+}
+
+#[tokio::test]
+async fn a_process_that_slept_through_rotations_does_not_sign_by_a_key_that_is_gone() {
+    let bench = Bench::new();
+    let grant = lasting(&bench.store).await;
+    let sleeper = bench.mint(Algorithm::Es256).await;
+    let old = kid(&sleeper, Stage::Current);
+    let awake = bench.mint(Algorithm::Es256).await;
+    for _ in 0..3 {
+        bench.clock.advance(NINETY_DAYS);
+        awake.tend_keys().await;
+    }
+    let fresh = token(&sleeper, &grant).await;
+    assert_ne!(kid_of(&fresh), old);
+    assert!(lives(&awake, &fresh, &grant).await && lives(&sleeper, &fresh, &grant).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -227,11 +243,11 @@ async fn by_hand_the_next_key_signs_when_every_verifier_can_know_it_and_not_befo
     let early = mint.rotate_keys(Rotation::Regular).await;
     let Err(RotateFailed::TooEarly(at)) = early else { panic!("{early:?}") };
     assert_eq!(at, bench.now() + DAY);
-    let (old, next) = (token(&mint, &grant), kid(&mint, Stage::Next));
+    let (old, next) = (token(&mint, &grant).await, kid(&mint, Stage::Next));
     bench.clock.advance(DAY);
     let keys = mint.rotate_keys(Rotation::Regular).await.unwrap();
     assert_eq!(keys.iter().find(|key| key.stage == Stage::Current).unwrap().kid, next);
-    assert_eq!(kid_of(&token(&mint, &grant)), next);
+    assert_eq!(kid_of(&token(&mint, &grant).await), next);
     // Its life of an hour is over, not its key's.
     assert!(Verifier::of(&mint).believes(old.expose()));
 }
@@ -240,7 +256,7 @@ async fn by_hand_the_next_key_signs_when_every_verifier_can_know_it_and_not_befo
 async fn compromised_keys_are_believed_no_more_here_at_once_and_elsewhere_after_one_look() {
     let (bench, mint, grant) = Bench::ready().await;
     let (store, other) = bench.replica(Algorithm::Es256).await;
-    let stolen = token(&mint, &grant);
+    let stolen = token(&mint, &grant).await;
     assert!(lives(&mint, &stolen, &grant).await && lives(&other, &stolen, &grant).await);
     mint.rotate_keys(Rotation::Compromised).await.unwrap();
     assert!(!lives(&mint, &stolen, &grant).await, "also from the memory of verified tokens");
@@ -250,7 +266,7 @@ async fn compromised_keys_are_believed_no_more_here_at_once_and_elsewhere_after_
     other.tend_keys().await;
     assert!(!lives(&other, &stolen, &grant).await);
     // The Grant is untouched: a refresh gives a token that everyone believes.
-    let fresh = token(&mint, &grant);
+    let fresh = token(&mint, &grant).await;
     assert!(lives(&mint, &fresh, &grant).await && lives(&other, &fresh, &grant).await);
 }
 
@@ -259,7 +275,7 @@ async fn a_token_of_a_replica_with_a_newer_key_is_believed_and_made_up_keys_cost
     let (bench, mint, grant) = Bench::ready().await;
     let (_, other) = bench.replica(Algorithm::Es256).await;
     mint.rotate_keys(Rotation::Compromised).await.unwrap();
-    let fresh = token(&mint, &grant);
+    let fresh = token(&mint, &grant).await;
     let calls = (0..20).map(|_| lives(&other, &fresh, &grant));
     assert!(futures_util::future::join_all(calls).await.into_iter().all(|lives| lives), "none of them too early");
 
@@ -285,10 +301,10 @@ async fn nothing_is_lost_when_the_process_dies_between_any_two_steps() {
     // Every step is one swap; a process that dies after it leaves exactly this behind for the next one.
     for _ in 0..400 {
         let mint = bench.mint(Algorithm::Es256).await;
-        let fresh = token(&mint, &grant);
+        let fresh = token(&mint, &grant).await;
         assert!(copy.as_ref().is_none_or(|copy| copy.believes(fresh.expose())));
         assert!(last.as_ref().is_none_or(|last| Verifier::of(&mint).believes(last.expose())));
-        (copy, last) = (Some(Verifier::of(&mint)), Some(token(&mint, &grant)));
+        (copy, last) = (Some(Verifier::of(&mint)), Some(token(&mint, &grant).await));
         bench.clock.advance(12 * HOUR);
         bench.mint(Algorithm::Es256).await.tend_keys().await;
     }
@@ -303,7 +319,7 @@ async fn a_store_that_does_not_answer_leaves_the_keys_at_hand_in_force() {
     mint.tend_keys().await;
     assert_eq!(mint.jwks(), before);
     let grant = Grant { expires: bench.now() + DAY, ..grant };
-    assert!(mint.mint(&grant, &grant.scope).is_ok());
+    assert!(mint.mint(&grant, &grant.scope).await.is_ok());
     assert!(matches!(mint.rotate_keys(Rotation::Regular).await, Err(RotateFailed::Store(_))));
     bench.bar(false);
     mint.tend_keys().await;
@@ -318,15 +334,15 @@ async fn the_keys_of_an_algorithm_that_nobody_signs_by_are_removed_when_its_last
     let bench = Bench::new();
     let grant = lasting(&bench.store).await;
     let before = bench.mint(Algorithm::Es256).await;
-    let old = token(&before, &grant);
+    let old = token(&before, &grant).await;
     let after = bench.mint(Algorithm::EdDsa).await;
     // A rolling change: the old process goes on for two days, and its keys with it.
     for _ in 0..48 {
         bench.clock.advance(HOUR);
         before.tend_keys().await;
         after.tend_keys().await;
-        assert!(lives(&after, &token(&before, &grant), &grant).await);
-        assert!(lives(&before, &token(&after, &grant), &grant).await);
+        assert!(lives(&after, &token(&before, &grant).await, &grant).await);
+        assert!(lives(&before, &token(&after, &grant).await, &grant).await);
     }
     for _ in 0..26 {
         assert!(after.signing_keys().iter().any(|key| key.alg == "ES256"));

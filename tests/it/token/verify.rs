@@ -31,14 +31,14 @@ async fn twice(mint: &Mint, token: &str, resource: &ResourceUri) -> &'static str
     first
 }
 
-fn minted(mint: &Mint, grant: &Grant) -> String {
-    mint.mint(grant, &grant.scope).unwrap().token.expose().clone()
+async fn minted(mint: &Mint, grant: &Grant) -> String {
+    mint.mint(grant, &grant.scope).await.unwrap().token.expose().clone()
 }
 
 #[tokio::test]
 async fn rs_1_a_token_makes_its_caller() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let token = mint.mint(&grant, &Scope::parse("read")).unwrap().token;
+    let token = mint.mint(&grant, &Scope::parse("read")).await.unwrap().token;
     let caller = mint.verify(token.expose(), &grant.resource).await.unwrap();
     assert_eq!((caller.grant, &caller.client, &caller.identity), (grant.id, &grant.client, &grant.identity));
     assert_eq!((&caller.resource, &caller.scope), (&grant.resource, &Scope::parse("read")));
@@ -51,7 +51,7 @@ async fn rs_1_a_token_makes_its_caller() {
 #[tokio::test]
 async fn s4_a_token_for_one_resource_fails_on_another() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     for path in ["/files", "", "/note", "/notesx", "/notes/deep", "/NOTES"] {
         assert_eq!(twice(&mint, &token, &resource(path)).await, "wrong audience", "{path}");
     }
@@ -61,18 +61,18 @@ async fn s4_a_token_for_one_resource_fails_on_another() {
 #[tokio::test]
 async fn a_removed_grant_revokes_at_once() {
     let (bench, mint, grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     assert_eq!(twice(&mint, &token, &grant.resource).await, "ok");
     bench.store.remove::<Grant>(&grant.id.to_string()).await.unwrap();
     assert_eq!(twice(&mint, &token, &grant.resource).await, "revoked");
-    let unseen = minted(&mint, &grant);
+    let unseen = minted(&mint, &grant).await;
     assert_eq!(twice(&mint, &unseen, &grant.resource).await, "revoked");
 }
 
 #[tokio::test]
 async fn a_renewed_grant_hands_through_the_new_upstream_token() {
     let (bench, mint, grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     assert_eq!(twice(&mint, &token, &grant.resource).await, "ok");
     let renew = |found: Option<Grant>| {
         let mut found = found.unwrap();
@@ -90,7 +90,7 @@ async fn a_renewed_grant_hands_through_the_new_upstream_token() {
 #[tokio::test]
 async fn d14_a_token_seen_before_asks_the_store_nothing() {
     let (bench, mint, grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     mint.verify(&token, &grant.resource).await.unwrap();
     let reads = bench.reads();
     bench.bar(true);
@@ -103,7 +103,7 @@ async fn d14_a_token_seen_before_asks_the_store_nothing() {
 #[tokio::test]
 async fn an_outage_is_not_a_no_and_is_not_remembered() {
     let (bench, mint, grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     bench.bar(true);
     assert_eq!(twice(&mint, &token, &grant.resource).await, "unavailable");
     bench.bar(false);
@@ -113,7 +113,7 @@ async fn an_outage_is_not_a_no_and_is_not_remembered() {
 #[tokio::test]
 async fn a_token_ends_at_exp_also_from_memory() {
     let (bench, mint, grant) = Bench::ready().await;
-    let (seen, unseen) = (minted(&mint, &grant), minted(&mint, &grant));
+    let (seen, unseen) = (minted(&mint, &grant).await, minted(&mint, &grant).await);
     bench.clock.advance(Duration::from_millis(3_599_999));
     assert_eq!(twice(&mint, &seen, &grant.resource).await, "ok");
     bench.clock.advance(Duration::from_millis(1));
@@ -124,7 +124,7 @@ async fn a_token_ends_at_exp_also_from_memory() {
 #[tokio::test]
 async fn a_grant_that_ran_out_takes_its_tokens_with_it() {
     let (bench, mint, mut grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     grant.expires = DAWN + Duration::from_secs(50);
     bench.store.put(&grant).await.unwrap();
     assert_eq!(twice(&mint, &token, &grant.resource).await, "ok");
@@ -149,7 +149,7 @@ async fn the_grant_has_to_be_the_one_that_the_token_speaks_of() {
     ];
     for (number, change) in changes.into_iter().enumerate() {
         let (bench, mint, mut grant) = Bench::ready().await;
-        let (seen, unseen) = (minted(&mint, &grant), minted(&mint, &grant));
+        let (seen, unseen) = (minted(&mint, &grant).await, minted(&mint, &grant).await);
         assert_eq!(twice(&mint, &seen, &resource("/notes")).await, "ok");
         change(&mut grant);
         bench.store.put(&grant).await.unwrap();
@@ -161,7 +161,7 @@ async fn the_grant_has_to_be_the_one_that_the_token_speaks_of() {
 #[tokio::test]
 async fn a_narrowed_grant_narrows_its_tokens() {
     let (bench, mint, mut grant) = Bench::ready().await;
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     grant.scope = Scope::parse("read");
     bench.store.put(&grant).await.unwrap();
     assert_eq!(mint.verify(&token, &grant.resource).await.unwrap().scope, Scope::parse("read"));
@@ -170,12 +170,12 @@ async fn a_narrowed_grant_narrows_its_tokens() {
 #[tokio::test]
 async fn rs_2_what_is_not_an_access_token_of_ours_is_refused() {
     let (_bench, mint, grant) = Bench::ready().await;
-    let good = minted(&mint, &grant);
+    let good = minted(&mint, &grant).await;
     let elsewhere = Bench::new().mint(Algorithm::Es256).await;
     let (_, refresh) = hash::issue::<RefreshToken>(&keyring(), *grant.id.as_bytes(), 0, &*random());
     let jwe = part(&good, 1)["upstream_token"].as_str().unwrap().to_owned();
     let bad = [
-        minted(&elsewhere, &grant),
+        minted(&elsewhere, &grant).await,
         refresh.expose().clone(),
         grant.tokens().unwrap().access.expose().clone(),
         jwe,
@@ -197,7 +197,7 @@ async fn rs_2_what_is_not_an_access_token_of_ours_is_refused() {
 #[tokio::test]
 async fn one_bad_token_sent_often_never_reaches_the_store() {
     let (bench, mint, grant) = Bench::ready().await;
-    let good = minted(&mint, &grant);
+    let good = minted(&mint, &grant).await;
     let (body, signature) = good.rsplit_once('.').unwrap();
     let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
     let bad = format!("{body}.{flipped}{}", &signature[1..]);
@@ -222,7 +222,7 @@ impl Forge {
         let bench = Bench::new();
         let mint = bench.mint(hs256()).await;
         bench.store.put(&grant(1)).await.unwrap();
-        let claims = part(&minted(&mint, &grant(1)), 1);
+        let claims = part(&minted(&mint, &grant(1)).await, 1);
         Self { bench, mint, key: SigningKey::shared(&Secret::new(SHARED.to_vec())).unwrap(), claims }
     }
 
@@ -317,7 +317,7 @@ async fn s35_clock_skew_is_bounded() {
 async fn a_token_from_a_clock_ahead_of_ours_is_good_once_we_caught_up() {
     let (bench, mint, grant) = Bench::ready().await;
     bench.clock.advance(Duration::from_secs(60));
-    let token = minted(&mint, &grant);
+    let token = minted(&mint, &grant).await;
     bench.clock.set(DAWN);
     assert_eq!(twice(&mint, &token, &grant.resource).await, "invalid");
     bench.clock.advance(Duration::from_secs(30));
