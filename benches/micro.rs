@@ -94,6 +94,7 @@ fn grant() -> Grant {
             upstream,
             tokens: UpstreamTokens { access: Secret::new("y".repeat(220)), refresh: None, expires: None, scope: None },
         }),
+        actor: None,
         created: NOON,
         expires: NOON + Duration::from_secs(86_400),
         stage: GrantStage::Active { code: Some(SecretHash::from_bytes([1; 32])), redeemed: NOON, refresh: None },

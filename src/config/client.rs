@@ -7,18 +7,24 @@ use crate::{
     crypto::jwt::published::PublishedKeys,
     domain::{
         Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Scope,
+        UpstreamName,
     },
-    oauth::{ClientKeys, KeySource, StaticClient},
+    oauth::{ClientKeys, Exchange, KeySource, SpeaksFor, StaticClient, TrustedIssuer},
 };
 
-/// The ways to a token that have a section of their own, and whether it turns them on.
+/// What is offered to clients in sections of its own.
 #[derive(Clone, Copy)]
-pub(super) struct Offers {
+pub(super) struct Offers<'a> {
+    /// Whether the device grant is on.
     pub(super) device: bool,
+    /// Every `[upstream.X]`.
+    pub(super) upstreams: &'a [UpstreamName],
+    /// Every sound `[issuer.X]`.
+    pub(super) issuers: &'a [TrustedIssuer],
 }
 
 /// Reads all of them; two with one id are a mistake.
-pub(super) fn read(sections: Vec<Section<'_>>, offers: Offers) -> Vec<StaticClient> {
+pub(super) fn read(sections: Vec<Section<'_>>, offers: Offers<'_>) -> Vec<StaticClient> {
     let mut clients: Vec<StaticClient> = Vec::new();
     for section in sections {
         let (desk, at, place) = (section.desk, section.at("id"), section.place("id"));
@@ -31,7 +37,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, offers: Offers) -> Vec<StaticClie
     clients
 }
 
-fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
+fn one(mut section: Section<'_>, offers: Offers<'_>) -> Option<StaticClient> {
     let id = section.required("id", "\"my-client\"", |text| match text {
         "" => Err("must not be empty"),
         _ if text.starts_with("https://") => {
@@ -66,6 +72,11 @@ fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
         let problem = "holds client_credentials, but the client proves itself by nothing";
         section.wrong("grants", problem, "give it a secret");
     }
+    if grants.contains(&GrantType::TokenExchange) && auth_method == Some(ClientAuthMethod::None) {
+        let problem = "holds token_exchange, but the client proves itself by nothing";
+        section.wrong("grants", problem, "give it a secret");
+    }
+    let exchange = exchange(&mut section, &grants, offers);
     let has_code = grants.contains(&GrantType::AuthorizationCode);
     if has_code != section.has("redirect_uris") {
         let (problem, remedy) = match has_code {
@@ -87,18 +98,19 @@ fn one(mut section: Section<'_>, offers: Offers) -> Option<StaticClient> {
         scope,
         edition: None,
     };
-    Some(StaticClient { client, secret, keys: keys? })
+    Some(StaticClient { client, secret, keys: keys?, exchange })
 }
 
 /// The ways to a token. What is written in a client's section but not offered would be a silent no later.
-fn grants(section: &mut Section<'_>, offers: Offers) -> BTreeSet<GrantType> {
+fn grants(section: &mut Section<'_>, offers: Offers<'_>) -> BTreeSet<GrantType> {
     const EXAMPLE: &str = r#"["authorization_code", "refresh_token"]"#;
     let (place, is_written) = (section.place("grants"), section.has("grants"));
     let grants: BTreeSet<GrantType> = section
         .each("grants", EXAMPLE, |text| match text {
             "device_code" => Ok(GrantType::DeviceCode),
+            "token_exchange" => Ok(GrantType::TokenExchange),
             _ => GrantType::parse(text)
-                .ok_or("expected authorization_code, refresh_token, device_code or client_credentials"),
+                .ok_or("expected authorization_code, refresh_token, device_code, client_credentials or token_exchange"),
         })
         .into_iter()
         .collect();
@@ -115,6 +127,39 @@ fn grants(section: &mut Section<'_>, offers: Offers) -> BTreeSet<GrantType> {
         section.desk.mistake(&at, &place, "lets the client begin nothing", format!("write grants = {EXAMPLE}"));
     }
     grants
+}
+
+/// Whose tokens it may bring: `exchange` and `exchange_access_tokens`.
+fn exchange(section: &mut Section<'_>, grants: &BTreeSet<GrantType>, offers: Offers<'_>) -> Exchange {
+    const EXAMPLE: &str = r#"["login"]"#;
+    let exchanges = grants.contains(&GrantType::TokenExchange);
+    let (has_list, has_access) = (section.has("exchange"), section.has("exchange_access_tokens"));
+    for key in [("exchange", has_list), ("exchange_access_tokens", has_access)] {
+        if key.1 && !exchanges {
+            let problem = "is given, but grants does not hold token_exchange";
+            section.wrong(key.0, problem, "take one of them out");
+        }
+    }
+    if exchanges && !has_list {
+        let remedy = format!("write exchange = {EXAMPLE}: upstreams and issuers");
+        section.wrong("exchange", "is missing: whose tokens may this client exchange?", remedy);
+    }
+    let from = section.each("exchange", EXAMPLE, |text| {
+        let issuer = offers.issuers.iter().find(|issuer| issuer.name.as_str() == text);
+        match (offers.upstreams.iter().find(|name| name.as_str() == text), issuer) {
+            (Some(upstream), _) => Ok(upstream.clone()),
+            (None, Some(issuer)) => match &issuer.speaks_for {
+                SpeaksFor::People(introduction) if introduction.audiences.is_empty() => {
+                    Err(format!("write audiences in [issuer.{text}]: which of its tokens may be exchanged"))
+                }
+                SpeaksFor::People(_) => Ok(issuer.name.clone()),
+                SpeaksFor::Workloads => Err(format!("[issuer.{text}] does not speak for people")),
+            },
+            (None, None) => Err(format!("there is neither an [upstream.{text}] nor an [issuer.{text}]")),
+        }
+    });
+    let access_tokens = (exchanges || has_access) && section.yes_or("exchange_access_tokens", false);
+    Exchange { from, access_tokens }
 }
 
 fn auth_method(text: &str) -> Result<ClientAuthMethod, &'static str> {

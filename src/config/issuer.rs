@@ -70,8 +70,18 @@ fn one(
     });
     let is_asked = has_vouching || speaks_for_people != Some(false);
     let vouches_for_emails = is_asked && section.yes_or("vouches_for_emails", false);
+    let has_audiences = section.has("audiences");
+    let audiences = section.each("audiences", r#"["https://old.example.com"]"#, |text| match text {
+        "" => Err("must not be empty"),
+        text => Ok(text.to_owned()),
+    });
     if speaks_for_people == Some(false) {
-        let given = [("upstream", has_upstream), ("groups", has_groups), ("vouches_for_emails", has_vouching)];
+        let given = [
+            ("upstream", has_upstream),
+            ("groups", has_groups),
+            ("vouches_for_emails", has_vouching),
+            ("audiences", has_audiences),
+        ];
         for (key, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
             section.wrong(key, "is about people, but the issuer speaks for workloads", "take it out");
         }
@@ -86,6 +96,7 @@ fn one(
         true => SpeaksFor::People(Introduction {
             people_of: people_of.unwrap_or_else(|| name.clone()),
             rules: IdentityRules { groups, ..IdentityRules::default() },
+            audiences,
             vouches_for_emails,
         }),
     };

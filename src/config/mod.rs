@@ -216,11 +216,15 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     let mute = upstreams.iter().filter(|upstream| upstream.provider.identity.groups.is_none());
     let without_groups: Vec<_> = mute.map(|upstream| upstream.name.clone()).collect();
     let device = server::device(&mut top);
-    let offers = client::Offers { device: device.as_ref().is_some_and(|device| device.settings.is_some()) };
+    let issuers = issuer::read(top.section("issuer"), &names, http_is_allowed);
+    let offers = client::Offers {
+        device: device.as_ref().is_some_and(|device| device.settings.is_some()),
+        upstreams: &names,
+        issuers: &issuers,
+    };
     let clients = client::read(top.sections("client"), offers);
     let machines = clients.iter().map(|known| &known.client).filter(|client| client.may(GrantType::ClientCredentials));
     let machines: Vec<_> = machines.map(|client| client.id.clone()).collect();
-    let issuers = issuer::read(top.section("issuer"), &names, http_is_allowed);
     let around = resource::Around {
         machines: &machines,
         issuers: &issuers,

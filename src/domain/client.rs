@@ -108,6 +108,9 @@ pub enum GrantType {
     /// RFC 6749 §4.4.
     #[serde(rename = "client_credentials")]
     ClientCredentials,
+    /// RFC 8693.
+    #[serde(rename = "token_exchange")]
+    TokenExchange,
 }
 
 impl GrantType {
@@ -119,15 +122,21 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
             Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
     /// The grant type of that registered name, if it is one of ours.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::AuthorizationCode, Self::RefreshToken, Self::DeviceCode, Self::ClientCredentials]
-            .into_iter()
-            .find(|own| own.as_str() == name)
+        let all = [
+            Self::AuthorizationCode,
+            Self::RefreshToken,
+            Self::DeviceCode,
+            Self::ClientCredentials,
+            Self::TokenExchange,
+        ];
+        all.into_iter().find(|own| own.as_str() == name)
     }
 }
 

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, UpstreamName, UpstreamTokens,
+    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, Subject, UpstreamName, UpstreamTokens,
     secret::{Secret, in_record},
 };
 
@@ -65,6 +65,9 @@ pub struct Grant {
     /// person was enough.
     #[serde(default)]
     pub login: Option<UpstreamLogin>,
+    /// The client that acts for the person by a token that it brought (RFC 8693 §4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Subject>,
     /// When the person agreed (`auth_time`).
     pub created: Instant,
     /// When the record ends: the code's life while issued, the refresh token's once active.

@@ -242,6 +242,7 @@ impl AuthorizationServer {
             resource: request.resource.clone(),
             scope: request.scope.clone(),
             login: Some(UpstreamLogin { upstream: upstream.clone(), tokens }),
+            actor: None,
             created: now,
             expires: now + self.settings.code_life,
             stage: GrantStage::Issued {

@@ -44,6 +44,16 @@ pub struct Said {
     /// Its own name; only for access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
+    /// Who acts for the person (RFC 8693 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
+}
+
+/// `act` (RFC 8693 §4.1).
+#[derive(Debug, Clone, Serialize)]
+pub struct Act {
+    /// The client's subject.
+    pub sub: String,
 }
 
 impl AuthorizationServer {
@@ -91,6 +101,7 @@ impl AuthorizationServer {
                 aud: grant.resource.as_str().to_owned(),
                 iss,
                 jti: None,
+                act: None,
             }));
         }
         let inspected = self.parts.mint.inspect(token).await?;
@@ -104,6 +115,7 @@ impl AuthorizationServer {
             aud: access.audience,
             iss,
             jti: Some(access.id),
+            act: access.actor.map(|sub| Act { sub }),
         }))
     }
 }

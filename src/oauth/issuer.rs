@@ -46,6 +46,8 @@ pub struct Introduction {
     pub people_of: UpstreamName,
     /// Where the claims are.
     pub rules: IdentityRules,
+    /// Whose tokens of it may be exchanged: those that are made for one of these.
+    pub audiences: Vec<String>,
     /// Whether its addresses count as verified where it does not say so (an ID-JAG has no `email_verified`).
     pub vouches_for_emails: bool,
 }
@@ -122,16 +124,19 @@ impl AuthorizationServer {
     /// The moment after which a word is refused for its age alone, if it is neither too old, nor too young, nor made to
     /// live longer than `most`.
     pub(super) fn age(&self, word: &Word, most: std::time::Duration) -> Result<Instant, Error> {
-        let now = self.parts.clock.now();
-        let expires = instant(word.exp) + SKEW;
+        if instant(word.exp) > self.parts.clock.now() + most + SKEW {
+            return Err(doubted("lives too long"));
+        }
+        self.end(word.exp, Some(word.iat), word.nbf)
+    }
+
+    /// The same for whatever life it has.
+    pub(super) fn end(&self, exp: f64, iat: Option<f64>, nbf: Option<f64>) -> Result<Instant, Error> {
+        let (now, expires) = (self.parts.clock.now(), instant(exp) + SKEW);
         if expires <= now {
             return Err(doubted("has expired"));
         }
-        if instant(word.exp) > now + most + SKEW {
-            return Err(doubted("lives too long"));
-        }
-        let begins = instant(word.iat).max(word.nbf.map_or(Instant::from_millis(0), instant));
-        if begins > now + SKEW {
+        if [iat, nbf].into_iter().flatten().any(|begins| instant(begins) > now + SKEW) {
             return Err(doubted("comes from the future"));
         }
         Ok(expires)

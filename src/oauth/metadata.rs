@@ -163,7 +163,8 @@ fn grant_types(settings: &Settings, resources: &[std::sync::Arc<Resource>]) -> V
     let all = [GrantType::AuthorizationCode, GrantType::RefreshToken]
         .into_iter()
         .chain(device)
-        .chain(of_some_client(GrantType::ClientCredentials));
+        .chain(of_some_client(GrantType::ClientCredentials))
+        .chain(of_some_client(GrantType::TokenExchange));
     all.map(GrantType::as_str).chain(jwt_bearer).collect()
 }
 

@@ -56,7 +56,7 @@ pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
 use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
-pub use introspect::{Introspection, Said};
+pub use introspect::{Act, Introspection, Said};
 pub use issuer::{Introduction, SpeaksFor, TrustedIssuer};
 pub use parameters::Parameters;
 pub use step::{
@@ -66,7 +66,7 @@ pub use step::{
 
 use crate::{
     crypto::{Keyring, Random, jwt::published::PublishedKeys},
-    domain::{Client, ClientId, Clock, DocumentUrl, HttpsUrl, Resource, Secret},
+    domain::{Client, ClientId, Clock, DocumentUrl, HttpsUrl, Resource, Secret, UpstreamName},
     store::Store,
     token::Mint,
     upstream::{Upstreams, http::Http},
@@ -124,6 +124,17 @@ pub struct StaticClient {
     pub secret: Option<Secret<String>>,
     /// Its keys, if it authenticates with `private_key_jwt`.
     pub keys: Option<ClientKeys>,
+    /// Whose tokens it may exchange.
+    pub exchange: Exchange,
+}
+
+/// Whose tokens a client may exchange for ours (RFC 8693; TX-1). Nobody's, unless the operator names them.
+#[derive(Debug, Clone, Default)]
+pub struct Exchange {
+    /// Upstreams, whose ID tokens count, and issuers, whose JWTs do.
+    pub from: Vec<UpstreamName>,
+    /// Whether access tokens count that only the upstream's userinfo understands.
+    pub access_tokens: bool,
 }
 
 /// What a client's assertions are judged by (RFC 7523 §3).

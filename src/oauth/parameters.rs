@@ -38,14 +38,17 @@ impl<'a> Given<'a> {
         pairs.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
-    /// AZ-9: no parameter comes twice but `resource`, also none that we do not know.
+    /// AZ-9: no parameter comes twice but `resource` and `audience`, also none that we do not know.
     pub(super) fn check(self) -> Result<Self, Error> {
         let Self(pairs) = self;
         if pairs.len() > MOST {
             return Err(Error::new(ErrorCode::InvalidRequest, "too many parameters"));
         }
         for (at, (name, _)) in pairs.iter().enumerate() {
-            if name != "resource" && pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+            // RFC 8693 §2.1 lets `audience` be repeated too.
+            if !matches!(name.as_str(), "resource" | "audience")
+                && pairs[..at].iter().any(|(earlier, _)| earlier == name)
+            {
                 return Err(Error::new(ErrorCode::InvalidRequest, "a parameter is repeated"));
             }
         }

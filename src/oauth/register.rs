@@ -176,7 +176,7 @@ impl AuthorizationServer {
             GrantType::AuthorizationCode | GrantType::RefreshToken => true,
             GrantType::DeviceCode => self.settings.device.is_some(),
             // Whoever registers itself has nobody's word for who it is (CC-1).
-            GrantType::ClientCredentials => false,
+            GrantType::ClientCredentials | GrantType::TokenExchange => false,
         }
     }
 

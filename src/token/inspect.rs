@@ -21,6 +21,8 @@ pub struct Inspected {
     pub scope: Scope,
     /// Its own name (`jti`).
     pub id: String,
+    /// Who acts for the person (`act`), if anybody does.
+    pub actor: Option<String>,
     /// When it was made.
     pub issued: Instant,
     /// When it ends.
@@ -40,6 +42,7 @@ impl Mint {
             audience: claims.aud.into_owned(),
             scope: Scope::parse(&claims.scope),
             id: claims.jti.into_owned(),
+            actor: claims.act.map(|act| act.sub.into_owned()),
             issued: Instant::from_secs(claims.iat),
             expires: Instant::from_secs(claims.exp),
         });

@@ -133,9 +133,20 @@ pub(crate) struct AccessClaims<'a> {
     preferred_username: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     groups: Option<Cow<'a, [String]>>,
+    /// Who acts for the person (RFC 8693 §4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    act: Option<Actor<'a>>,
     /// The provider's access token as a JWE (D4); left out where it would burst a header line (TOK-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream_token: Option<String>,
+}
+
+/// The claim `act` (RFC 8693 §4.1).
+#[derive(Debug, Serialize, Deserialize)]
+struct Actor<'a> {
+    /// A client's subject.
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
 }
 
 /// RFC 9068 §2.1. Keeps our ID tokens, state and whatever else a key might sign from being taken for access tokens.

@@ -10,7 +10,7 @@ use super::{
     metadata::{Known, refused},
     provider::{Pkce, Protocol, Refresh, ScopeAt, Source},
 };
-use crate::domain::{Identity, UpstreamTokens};
+use crate::domain::{Identity, Instant, UpstreamTokens};
 
 impl Upstream {
     /// Code to tokens and identity: exchange, ID token verified (UP-4) or userinfo read (UP-5). Checks `iss` first.
@@ -30,6 +30,44 @@ impl Upstream {
                 tracing::warn!(upstream = %self.name(), "the provider gave no refresh token");
             }
             Ok((tokens, identity))
+        })
+        .await
+    }
+
+    /// The person of an ID token that somebody else got for our app there, and when it ends (RFC 8693; TX-1).
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn person_of_id_token(&self, token: &str) -> Result<(Identity, Instant), Failed> {
+        self.in_time(async {
+            if self.settings.provider.protocol != Protocol::Oidc {
+                return Err(refused("it knows no ID tokens", None));
+            }
+            let known = self.known().await?;
+            let claims = self.claims_brought(&known, token).await?;
+            let ends =
+                claims.get("exp").and_then(Value::as_f64).ok_or_else(|| refused("its ID token has no end", None))?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+            let ends = Instant::from_secs((ends as u64).min(1 << 40));
+            Ok((identity::read(&self.settings.provider.identity, self.name(), &[&claims])?, ends))
+        })
+        .await
+    }
+
+    /// The person of an access token that somebody else got there, as the provider's userinfo tells. For which app it was
+    /// made nobody tells: only for those who are trusted with that (TX-1).
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn person_of_access_token(&self, token: &str) -> Result<Identity, Failed> {
+        self.in_time(async {
+            let known = self.known().await?;
+            let info = self.userinfo(&known, token).await?;
+            let mut person = identity::read(&self.settings.provider.identity, self.name(), &[&info])?;
+            if let Some(email) = self.listed_email(token).await? {
+                (person.email, person.email_verified) = (Some(email), true);
+            }
+            Ok(person)
         })
         .await
     }

@@ -39,25 +39,43 @@ impl Upstream {
     pub(super) async fn verified_claims(&self, known: &Known, answer: &Tokens, nonce: &str) -> Result<Value, Failed> {
         let text = id_token(answer).ok_or_else(|| refused("it gave no ID token", None))?;
         let token = CoreIdToken::from_str(text).map_err(|_| refused("its ID token cannot be read", None))?;
+        self.prove(known, &token, Some(nonce), Some(answer)).await?;
+        claims(text).ok_or_else(|| refused("its ID token cannot be read", None))
+    }
+
+    /// The claims of an ID token that was made for our app there and that somebody else brings, once everything about it
+    /// is proven but the `nonce`: it was not we who asked for it.
+    pub(super) async fn claims_brought(&self, known: &Known, text: &str) -> Result<Value, Failed> {
+        let token = CoreIdToken::from_str(text).map_err(|_| refused("its ID token cannot be read", None))?;
+        self.prove(known, &token, None, None).await?;
+        claims(text).ok_or_else(|| refused("its ID token cannot be read", None))
+    }
+
+    async fn prove(
+        &self,
+        known: &Known,
+        token: &CoreIdToken,
+        nonce: Option<&str>,
+        answer: Option<&Tokens>,
+    ) -> Result<(), Failed> {
         let keys = self.key_set(known).await?;
-        let mut outcome = self.verify(&token, &keys, answer, nonce);
+        let mut outcome = self.verify(token, &keys, answer, nonce);
         if matches!(
             outcome,
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey))
         ) && let Some(keys) = self.key_set_again(known).await?
         {
-            outcome = self.verify(&token, &keys, answer, nonce);
+            outcome = self.verify(token, &keys, answer, nonce);
         }
-        outcome.map_err(|e| refused("its ID token is not valid", Some(words(&e))))?;
-        claims(text).ok_or_else(|| refused("its ID token cannot be read", None))
+        outcome.map_err(|e| refused("its ID token is not valid", Some(words(&e))))
     }
 
     fn verify(
         &self,
         token: &CoreIdToken,
         keys: &CoreJsonWebKeySet,
-        answer: &Tokens,
-        nonce: &str,
+        answer: Option<&Tokens>,
+        nonce: Option<&str>,
     ) -> Result<(), ClaimsVerificationError> {
         let issuer = self.settings.provider.issuer.clone().unwrap_or_default();
         let issuer = IssuerUrl::new(issuer).map_err(|e| ClaimsVerificationError::InvalidIssuer(e.to_string()))?;
@@ -72,12 +90,15 @@ impl Upstream {
         .set_issue_time_verifier_fn(move |issued| {
             if issued <= date(now + SKEW) { Ok(()) } else { Err("the ID token comes from the future".into()) }
         });
-        let claims = token.claims(&verifier, &Nonce::new(nonce.to_owned()))?;
+        let claims = match nonce {
+            Some(nonce) => token.claims(&verifier, &Nonce::new(nonce.to_owned()))?,
+            None => token.claims(&verifier, |_: Option<&Nonce>| Ok(()))?,
+        };
         // The crate leaves `azp` to us: whoever it names must be us (§3.1.3.7 no. 5), whatever `aud` lists beside.
         if claims.authorized_party().is_some_and(|party| party.as_str() != self.settings.client_id) {
             return Err(ClaimsVerificationError::InvalidAudience("azp names another app".into()));
         }
-        if let Some(hash) = claims.access_token_hash() {
+        if let (Some(answer), Some(hash)) = (answer, claims.access_token_hash()) {
             let key = token.signing_key(&verifier).map_err(ClaimsVerificationError::SignatureVerification)?;
             let alg = token.signing_alg().map_err(ClaimsVerificationError::SignatureVerification)?;
             // §3.1.3.6: stops an ID token from one answer beside an access token from another.

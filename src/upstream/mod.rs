@@ -171,6 +171,12 @@ impl Upstream {
         &self.settings.provider.title
     }
 
+    /// Its issuer, where it has one.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.settings.provider.issuer.as_deref()
+    }
+
     /// Whether the provider's metadata and keys can be had, for `check` and `/readyz`: one line a person can read.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub(super) struct Bearer {
     pub(super) identity: Identity,
     /// The login at the provider, where one was proven.
     pub(super) login: Option<UpstreamLogin>,
+    /// Who acts for them, where they did not come themselves.
+    pub(super) actor: Option<Subject>,
     /// When what was proven ends, if it does: nothing outlives it.
     pub(super) until: Option<Instant>,
 }
@@ -58,7 +60,7 @@ impl AuthorizationServer {
             username: None,
             groups: Vec::new(),
         };
-        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, until: None }).await
+        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None }).await
     }
 
     /// A Grant that no code leads to, and its one access token: it ends with that token.
@@ -82,6 +84,7 @@ impl AuthorizationServer {
             resource: resource.uri.clone(),
             scope,
             login: bearer.login,
+            actor: bearer.actor,
             created: now,
             expires: bearer.until.map_or(longest, |until| until.min(longest)),
             stage: GrantStage::Active { code: None, redeemed: now, refresh: None },

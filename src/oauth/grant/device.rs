@@ -125,6 +125,7 @@ impl AuthorizationServer {
             resource: device.resource,
             scope: device.scope,
             login: Some(UpstreamLogin { upstream, tokens }),
+            actor: None,
             created: given,
             expires: self.grant_end(given, now),
             stage: GrantStage::Active { code: Some(device.secret), redeemed: now, refresh },

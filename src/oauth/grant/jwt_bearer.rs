@@ -101,7 +101,7 @@ impl AuthorizationServer {
         if !self.parts.store.insert(&spent).await? {
             return Err(doubted("was used before"));
         }
-        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, until: None }).await
+        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None }).await
     }
 
     /// The one server that the assertion is bound to (EMA-3). One that names none can only mean the only one.
@@ -150,7 +150,8 @@ impl AuthorizationServer {
         let scope = granted(request.scope, word.scope.as_deref(), resource, &client)?;
         let identity =
             Identity { subject, email: None, email_verified: false, name: None, username: None, groups: Vec::new() };
-        self.grant_at_once(&client, resource, scope, Bearer { identity, login: None, until: Some(until) }).await
+        self.grant_at_once(&client, resource, scope, Bearer { identity, login: None, actor: None, until: Some(until) })
+            .await
     }
 }
 

@@ -3,6 +3,7 @@
 mod client_credentials;
 mod code;
 mod device;
+mod exchange;
 mod jwt_bearer;
 mod refresh;
 
@@ -34,6 +35,9 @@ pub struct TokenResponse {
     pub access_token: Secret<String>,
     /// `Bearer`.
     pub token_type: &'static str,
+    /// Where a token was exchanged, what it was exchanged for (RFC 8693 §2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
     /// Seconds; a little less than the token lives, see `told`.
     pub expires_in: u64,
     /// Always said (TOK-1).
@@ -46,7 +50,14 @@ pub struct TokenResponse {
 impl TokenResponse {
     fn new(minted: Minted, scope: Scope, refresh_token: Option<Secret<String>>) -> Self {
         let expires_in = told(minted.life).as_secs();
-        Self { access_token: minted.token, token_type: "Bearer", expires_in, scope, refresh_token }
+        Self {
+            access_token: minted.token,
+            token_type: "Bearer",
+            issued_token_type: None,
+            expires_in,
+            scope,
+            refresh_token,
+        }
     }
 }
 
@@ -69,6 +80,8 @@ enum TokenRequest<'a> {
     ClientCredentials(client_credentials::ClientCredentialsRequest<'a>),
     /// RFC 7523 §2.1.
     JwtBearer(jwt_bearer::JwtBearerRequest<'a>),
+    /// RFC 8693 §2.1.
+    Exchange(exchange::ExchangeRequest<'a>),
 }
 
 impl<'a> TokenRequest<'a> {
@@ -80,6 +93,7 @@ impl<'a> TokenRequest<'a> {
                 Ok(Self::ClientCredentials(client_credentials::ClientCredentialsRequest::read(given)))
             }
             Some(JWT_BEARER) => Ok(Self::JwtBearer(jwt_bearer::JwtBearerRequest::read(given)?)),
+            Some(exchange::GRANT_TYPE) => Ok(Self::Exchange(exchange::ExchangeRequest::read(given)?)),
             Some(device::GRANT_TYPE) => Ok(Self::Device(device::DeviceRequest::read(given)?)),
             _ => Err(Error::new(
                 ErrorCode::UnsupportedGrantType,
@@ -135,6 +149,7 @@ impl AuthorizationServer {
             TokenRequest::Device(request) => self.poll(&client, &request).await,
             TokenRequest::ClientCredentials(request) => self.act_for_itself(&client, &request).await,
             TokenRequest::JwtBearer(request) => self.introduce(&client, &request).await,
+            TokenRequest::Exchange(request) => self.exchange(&client, &request).await,
         }
     }
 }

@@ -121,3 +121,41 @@ fn ema_1_wif_1_mistakes_about_whom_they_let_in_are_told() {
     let handed_on = with(BOTH, ALLOW).replace("inject = \"identity\"\n", "");
     assert!(mistakes(&handed_on).contains("names issuers, but inject hands on the provider's token"));
 }
+
+#[test]
+fn tx_1_a_client_exchanges_the_tokens_of_those_it_names() {
+    let issuers = BOTH.replace("groups = \"/groups\"", "audiences = [\"https://old.example\"]");
+    let with_client = |client: &str| {
+        let head = "[[client]]\nid = \"agent\"\nsecret = \"hush\"\n";
+        with(&format!("{issuers}{head}{client}\n"), "\"anyone\"")
+    };
+    const GRANTS: &str = "grants = [\"token_exchange\"]\n";
+    let text = with_client(&format!("{GRANTS}exchange = [\"github\", \"corp\"]\nexchange_access_tokens = true"));
+    let settings = load(&text, &[], &[]).unwrap();
+    let exchange = &settings.oauth.clients[0].exchange;
+    assert_eq!(exchange.from.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["github", "corp"]);
+    assert!(exchange.access_tokens);
+    let settings = load(&with_client(&format!("{GRANTS}exchange = [\"github\"]")), &[], &[]).unwrap();
+    assert!(!settings.oauth.clients[0].exchange.access_tokens, "only where it is written");
+    for (client, told) in [
+        (GRANTS.to_owned(), "client[0].exchange: is missing: whose tokens may this client exchange?"),
+        (format!("{GRANTS}exchange = [\"cluster\"]"), "[issuer.cluster] does not speak for people"),
+        (format!("{GRANTS}exchange = [\"nobody\"]"), "there is neither an [upstream.nobody] nor an [issuer.nobody]"),
+        (
+            "redirect_uris = [\"http://127.0.0.1/c\"]\nexchange = [\"github\"]".to_owned(),
+            "client[0].exchange: is given, but grants does not hold token_exchange",
+        ),
+        (
+            format!("{GRANTS}auth_method = \"none\"\nexchange = [\"github\"]"),
+            "holds token_exchange, but the client proves itself by nothing",
+        ),
+    ] {
+        let told_all = mistakes(&with_client(&client));
+        assert!(told_all.contains(told), "{told}\n---\n{told_all}");
+    }
+    let silent =
+        with_client(&format!("{GRANTS}exchange = [\"corp\"]")).replace("audiences = [\"https://old.example\"]\n", "");
+    assert!(mistakes(&silent).contains("write audiences in [issuer.corp]"));
+    let of_programs = with(&BOTH.replace("\"workloads\"", "\"workloads\"\naudiences = [\"x\"]"), "\"anyone\"");
+    assert!(mistakes(&of_programs).contains("issuer.cluster.audiences: is about people"));
+}

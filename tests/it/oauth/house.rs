@@ -21,8 +21,8 @@ use vestibule::{
         step_up::{Hierarchy, StepUp},
     },
     oauth::{
-        Advertise, AuthorizationServer, Browser, CimdSettings, ConsentMode, ConsentPage, Error, Navigation, Parameters,
-        Parts, Refusal, RefusalPage, Registration, Settings, StaticClient, Step, TokenResponse,
+        Advertise, AuthorizationServer, Browser, CimdSettings, ConsentMode, ConsentPage, Error, Exchange, Navigation,
+        Parameters, Parts, Refusal, RefusalPage, Registration, Settings, StaticClient, Step, TokenResponse,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
     token::{self, Algorithm, Mint},
@@ -253,6 +253,7 @@ pub(super) fn static_client(id: &str, method: ClientAuthMethod, secret: Option<&
         },
         secret: secret.map(Secret::from),
         keys: None,
+        exchange: Exchange::default(),
     }
 }
 

@@ -127,6 +127,7 @@ impl Gatehouse {
                 upstream,
                 tokens: UpstreamTokens { access: UPSTREAM_TOKEN.into(), refresh: None, expires: None, scope: None },
             }),
+            actor: None,
             created: self.clock.now(),
             expires: self.clock.now() + Duration::from_secs(86_400),
             stage: GrantStage::Active {

@@ -163,6 +163,7 @@ pub(crate) fn grant(id: u8) -> Grant {
             upstream,
             tokens: UpstreamTokens { access: "gho_upstream".into(), refresh: None, expires: None, scope: None },
         }),
+        actor: None,
         created: DAWN - Duration::from_secs(20),
         expires: DAWN + Duration::from_secs(30 * 86_400),
         stage: GrantStage::Active { code: Some(SecretHash::from_bytes([1; 32])), redeemed: DAWN, refresh: None },

@@ -288,6 +288,11 @@ impl FakeProvider {
         state.key = Key::es256(state.rotations + 1);
     }
 
+    /// What another part of our app got here without us: `access_token` and, of OIDC, `id_token`.
+    pub(crate) fn tokens_of_ours(&self) -> serde_json::Value {
+        self.tokens(Some(&BTreeMap::new()))
+    }
+
     /// Whether this access token lives here.
     pub(crate) fn knows_access(&self, token: &str) -> bool {
         self.state().access.contains(token)

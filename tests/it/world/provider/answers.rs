@@ -231,7 +231,7 @@ impl FakeProvider {
     }
 
     /// A token answer; with an ID token where an authorize request asked for one.
-    fn tokens(&self, asked: Option<&Form>) -> Value {
+    pub(super) fn tokens(&self, asked: Option<&Form>) -> Value {
         let mut state = self.state();
         state.issued += 1;
         let (access, refresh) = (format!("provider-at-{}", state.issued), format!("provider-rt-{}", state.issued));
