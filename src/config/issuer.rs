@@ -93,12 +93,12 @@ fn one(
     }
     let speaks_for = match speaks_for_people? {
         false => SpeaksFor::Workloads,
-        true => SpeaksFor::People(Introduction {
+        true => SpeaksFor::People(Box::new(Introduction {
             people_of: people_of.unwrap_or_else(|| name.clone()),
             rules: IdentityRules { groups, ..IdentityRules::default() },
             audiences,
             vouches_for_emails,
-        }),
+        })),
     };
     Some(TrustedIssuer { name, issuer: issuer?, keys: keys?, speaks_for })
 }

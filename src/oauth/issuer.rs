@@ -34,7 +34,7 @@ pub struct TrustedIssuer {
 #[derive(Debug, Clone)]
 pub enum SpeaksFor {
     /// People, as the identity provider of an enterprise does.
-    People(Introduction),
+    People(Box<Introduction>),
     /// Programs, as a Kubernetes cluster or a build service does.
     Workloads,
 }

@@ -3,7 +3,10 @@
 //! **Purpose.** Clients register (`register`, RFC 7591; `admission` says who may, `manage` is RFC 7592), send their human to `/authorize` (`authorize`), the human
 //! says yes or no (`consent`), logs in at the provider and comes back (`callback`), and the client redeems its code
 //! at `/token` (`grant`), refreshes there, and gives back at `/revoke` (`revoke`). A client without a browser shows a code
-//! for its human to type elsewhere, and polls (`device`); `introspect` tells what a token is
+//! for its human to type elsewhere, and polls (`device`). Where nobody logs in here, a client of the operator's acts for itself,
+//! or somebody whom the operator trusts speaks for a person or a workload (`issuer`; jwt-bearer and token exchange, both in
+//! `grant`): such a Grant has no provider's token, ends with its one access token, and opens no server that is handed
+//! one. `introspect` tells what a token is
 //! worth, `metadata` tells all this to strangers. `oxide-auth` judges the order of the checks; what it gets wrong for
 //! MCP clients is mended in `machine`, the only room that names it.
 //!

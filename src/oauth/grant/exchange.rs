@@ -142,9 +142,9 @@ impl AuthorizationServer {
         }
         let upstream = self.parts.upstreams.get(&resource.upstream);
         let upstream = upstream.filter(|upstream| exchange.from.contains(upstream.name()));
+        check_actor(client, claims.as_ref())?;
         let (person, until) = match (request.kind, upstream) {
             (Kind::Id, Some(upstream)) if iss.is_some() && iss == upstream.issuer() => {
-                check_actor(client, claims.as_ref())?;
                 let (person, until) = told(upstream, upstream.person_of_id_token(request.token).await)?;
                 (person, Some(until))
             }
@@ -193,7 +193,7 @@ fn is_token(typ: Option<&str>) -> bool {
     is("JWT") || is("at+jwt") || is("application/at+jwt")
 }
 
-/// RFC 8693 §4.4: a token may say who alone may act for its person. Proven before, or together with, what is done by it.
+/// RFC 8693 §4.4: a token may say who alone may act for its person.
 fn check_actor(client: &Client, claims: Option<&Value>) -> Result<(), Error> {
     let Some(may_act) = claims.and_then(|claims| claims.get("may_act")) else { return Ok(()) };
     let is_named =

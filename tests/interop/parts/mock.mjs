@@ -20,6 +20,8 @@ export async function startMock() {
     upstream: { provider: 'oidc', issuer: tap.url, client_id: 'vestibule-app', client_secret: 'upstream-mock-secret-0123456789' },
     tap,
     service: server.service,
+    /** Signs what a test wants signed by the provider. */
+    signer: server.issuer,
     once: (event, handler) => server.service.once(Events[event], handler),
     async stop() {
       await tap.stop();

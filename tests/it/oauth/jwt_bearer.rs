@@ -46,7 +46,12 @@ fn name(text: &str) -> UpstreamName {
 
 fn people(of: &str) -> SpeaksFor {
     let rules = IdentityRules { groups: Some("/groups".into()), ..IdentityRules::default() };
-    SpeaksFor::People(Introduction { people_of: name(of), rules, audiences: Vec::new(), vouches_for_emails: false })
+    SpeaksFor::People(Box::new(Introduction {
+        people_of: name(of),
+        rules,
+        audiences: Vec::new(),
+        vouches_for_emails: false,
+    }))
 }
 
 fn issuer(as_name: &str, iss: &str, keys: KeySource, speaks_for: SpeaksFor) -> TrustedIssuer {
