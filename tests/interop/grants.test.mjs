@@ -121,7 +121,9 @@ test('a workload with its platform’s token, registered nowhere', { timeout: 60
   const form = async (part, changes = {}) => ({ grant_type: JWT_BEARER, resource: server.resource(), assertion: await signed(part, 'JWT', { ...claims, ...changes }) });
   const { status, body } = await ask(server, await form(cluster));
   assert.equal(status, 200, JSON.stringify(body));
-  const { client } = await ts.connect(server.resource(), new ts.Wallet({ redirectUrl: 'http://127.0.0.1/', information: { client_id: 'none' }, issued: body }));
+  const keeper = await ts.wallet();
+  keeper.saveTokens(body);
+  const { client } = await ts.connect(server.resource(), keeper);
   t.after(() => client.close());
   assert.equal(JSON.parse(ts.textOf(await client.callTool({ name: 'headers' })))['x-forwarded-user'], `cluster:${claims.sub}`);
   for (const bad of [await form(cluster, { sub: 'system:serviceaccount:prod:runner' }), await form(cluster, { aud: 'https://else.example' }), await form(idp)]) {
