@@ -301,6 +301,8 @@ allow = "anyone"
 listen = "127.0.0.1:{self.admin}"
 [limits]
 requests_per_minute = 1000000
+person_requests_per_minute = 0
+client_requests_per_minute = 0
 drain = "1s"
 """)
         self.binary, self.log = binary, open(os.path.join(work, "vestibule.log"), "ab")

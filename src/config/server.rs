@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crypto::MasterKey,
     domain::{HttpsUrl, Secret},
-    oauth::{ConsentMode, DeviceSettings},
+    oauth::{ConsentMode, DeviceSettings, NamedResource, Pace, SecretBy},
     telemetry,
     token::{Algorithm, IdentityClaim},
 };
@@ -118,6 +118,8 @@ pub(super) struct Tokens {
     pub(super) refresh_grace: Duration,
     pub(super) rotate_keys: Option<Duration>,
     pub(super) claims: Vec<IdentityClaim>,
+    pub(super) named_resource: NamedResource,
+    pub(super) secret_by: SecretBy,
 }
 
 pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
@@ -146,8 +148,22 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
         "groups" => Ok(IdentityClaim::Groups),
         _ => Err("expected email, name, username or groups"),
     });
+    let named_resource =
+        section.parsed_or("resource", "optional", "\"optional\", or \"required\"", |text| match text {
+            "optional" => Ok(NamedResource::Optional),
+            "required" => Ok(NamedResource::Required),
+            _ => Err("expected optional (without it the default server is meant) or required"),
+        });
+    let secret_by =
+        section.parsed_or("client_secret", "registered", "\"registered\", or \"either\"", |text| match text {
+            "registered" => Ok(SecretBy::Registered),
+            "either" => Ok(SecretBy::Either),
+            _ => Err("expected registered (header or form, as the client registered) or either"),
+        });
     section.finish();
     Some(Tokens {
+        named_resource: named_resource?,
+        secret_by: secret_by?,
         algorithm: algorithm?,
         access_life: access_life?,
         code_life: code_life?,
@@ -231,6 +247,7 @@ pub(super) fn device(top: &mut Section<'_>) -> Option<Devices> {
 /// `[limits]`.
 pub(super) struct Limits {
     pub(super) requests_per_minute: u32,
+    pub(super) pace: Pace,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) login_life: Duration,
     pub(super) header_timeout: Option<Duration>,
@@ -242,6 +259,10 @@ pub(super) struct Limits {
 pub(super) fn limits(top: &mut Section<'_>) -> Option<Limits> {
     let mut section = top.section("limits");
     let requests_per_minute = section.number_or("requests_per_minute", 600, 0..=1_000_000);
+    let pace = Pace {
+        client_per_minute: section.number_or("client_requests_per_minute", 6000, 0..=1_000_000),
+        subject_per_minute: section.number_or("person_requests_per_minute", 600, 0..=1_000_000),
+    };
     let trusted_proxies = section.each("trusted_proxies", r#"["10.0.0.0/8"]"#, network);
     if trusted_proxies.iter().any(|network| network.ends_with("/0")) {
         let text = "limits.trusted_proxies admits everyone: any client can then choose the address it is counted under";
@@ -256,6 +277,7 @@ pub(super) fn limits(top: &mut Section<'_>) -> Option<Limits> {
     section.finish();
     Some(Limits {
         requests_per_minute,
+        pace,
         trusted_proxies,
         login_life: login_life?,
         header_timeout,

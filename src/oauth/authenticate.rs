@@ -1,12 +1,12 @@
 //! The client proves itself as it registered (RFC 6749 §2.3, TOK-3): by nothing, by a secret, or by a signature.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    AuthorizationServer, BasicCredentials, Error, ErrorCode, assertion::unproven_subject, client::SECRET_PURPOSE,
-    document::Described, parameters::Given,
+    AuthorizationServer, BasicCredentials, Error, ErrorCode, SecretBy, assertion::unproven_subject,
+    client::SECRET_PURPOSE, document::Described, parameters::Given,
 };
 use crate::{
     crypto::hash,
@@ -48,6 +48,10 @@ impl AuthorizationServer {
                 Box::pin(self.proven_by_key(described, &presented)).await?
             }
         };
+        if client.auth_method.is_confidential() {
+            // Whoever names a public client has proven nothing, and must not use up what others may ask in its name.
+            self.by_client.pass(client.id.as_str()).map_err(|wait| too_often("client", wait))?;
+        }
         if self.is_blocked(&client.id).await? {
             return Err(refused("this client was blocked by the operator"));
         }
@@ -60,6 +64,10 @@ impl AuthorizationServer {
             (ClientAuthMethod::None, _) => return Err(refused("this client registered without a secret")),
             (ClientAuthMethod::ClientSecretBasic, Presented::Basic(secret))
             | (ClientAuthMethod::ClientSecretPost, Presented::Posted(secret)) => secret,
+            (
+                ClientAuthMethod::ClientSecretBasic | ClientAuthMethod::ClientSecretPost,
+                Presented::Basic(secret) | Presented::Posted(secret),
+            ) if self.settings.secret_by == SecretBy::Either => secret,
             (ClientAuthMethod::ClientSecretBasic, _) => {
                 return Err(refused("this client registered client_secret_basic"));
             }
@@ -148,6 +156,12 @@ fn presented<'a>(
         (None, None, None) => Presented::Nothing,
     };
     Ok((id, presented))
+}
+
+/// 429: who asks is known, and asks too often.
+pub(super) fn too_often(who: &'static str, wait: Duration) -> Error {
+    let why = format!("too many requests of this {who}; wait, then try again");
+    Error::new(ErrorCode::TooManyRequests, why).after(wait)
 }
 
 fn refused(why: &'static str) -> Error {

@@ -20,7 +20,7 @@ use crate::{
         scope::OFFLINE_ACCESS,
     },
     store::{self, Unavailable},
-    upstream::{Begin, Upstream},
+    upstream::{Account, Begin, Upstream},
 };
 
 /// Binds the upstream `state` to a browser (CON-6).
@@ -171,7 +171,7 @@ impl AuthorizationServer {
             },
         };
         if may_skip {
-            return self.go_upstream(request).await;
+            return self.go_upstream(request, Account::Any).await;
         }
         let destination = Destination::Redirect {
             host: to.host(),
@@ -244,7 +244,7 @@ impl AuthorizationServer {
 
     /// Sends the human to the provider. The record is written here, and here only; whoever comes a second time (a double
     /// click on "Allow") finds it and is sent to the same place (behaviour 18).
-    pub(super) async fn go_upstream(&self, mut request: AuthorizationRequest) -> Step {
+    pub(super) async fn go_upstream(&self, mut request: AuthorizationRequest, account: Account) -> Step {
         let random = &*self.parts.random;
         // In the generation, which does not rotate here, the end of the login: "too late" differs from "done already".
         let until = u32::try_from(request.expires.secs()).unwrap_or(u32::MAX);
@@ -254,16 +254,16 @@ impl AuthorizationServer {
             verifier: Secret::new(URL_SAFE_NO_PAD.encode(random.bytes::<32>())),
             nonce: Secret::new(URL_SAFE_NO_PAD.encode(random.bytes::<16>())),
         };
-        match self.leave(&mut request).await {
+        match self.leave(&mut request, account).await {
             Ok(step) => step,
             Err(error) => self.fail(&request, &error, None).await,
         }
     }
 
-    async fn leave(&self, request: &mut AuthorizationRequest) -> Result<Step, Error> {
+    async fn leave(&self, request: &mut AuthorizationRequest, account: Account) -> Result<Step, Error> {
         let resource = self.resource_at(&request.resource).ok_or_else(gone)?;
         let upstream = self.parts.upstreams.get(&resource.upstream).ok_or_else(gone)?;
-        let first = upstream_url(upstream, resource, request).await?;
+        let first = upstream_url(upstream, resource, request, account).await?;
         if self.parts.store.insert(request).await? {
             return self.gone_upstream(first, request);
         }
@@ -273,7 +273,7 @@ impl AuthorizationServer {
             let error = Error::new(ErrorCode::AccessDenied, "this login is finished already");
             return Ok(Step::Refuse(Refusal { error, page: RefusalPage::AlreadyDone }));
         };
-        let same = upstream_url(upstream, resource, &earlier).await?;
+        let same = upstream_url(upstream, resource, &earlier, account).await?;
         self.gone_upstream(same, &earlier)
     }
 
@@ -298,7 +298,7 @@ impl AuthorizationServer {
         match &request.reply {
             Reply::Redirect { to, state, .. } => {
                 let to = ReplyTo { client: &request.client, redirect: to, state: state.as_deref() };
-                self.answer_error(to, error, done)
+                self.with_setback(self.answer_error(to, error, done), request, error)
             }
             Reply::Device(device) => self.fail_device(*device, request, error, done).await,
         }
@@ -313,6 +313,7 @@ impl AuthorizationServer {
             url: to.redirect.with(&parameters),
             is_private_scheme: to.redirect.is_private_scheme(),
             client: to.client.title().to_owned(),
+            setback: None,
             done,
         })
     }
@@ -328,9 +329,11 @@ async fn upstream_url(
     upstream: &Upstream,
     resource: &Resource,
     request: &AuthorizationRequest,
+    account: Account,
 ) -> Result<String, Error> {
     let RequestStage::AwaitingUpstream { state, verifier, nonce } = &request.stage else { return Err(gone()) };
-    let begin = Begin { state: state.expose(), nonce: nonce.expose(), verifier, scopes: &resource.upstream_scopes };
+    let (state, nonce, scopes) = (state.expose(), nonce.expose(), &resource.upstream_scopes);
+    let begin = Begin { state, nonce, verifier, scopes, account };
     Ok(upstream.begin(&begin).await?.into())
 }
 

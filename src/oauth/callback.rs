@@ -83,6 +83,7 @@ impl AuthorizationServer {
                 Err(error) => self.fail(&request, &error, done).await,
             },
             Err(Ended::Told(error)) => self.fail(&request, &error, done).await,
+            Err(Ended::TurnedAway(error, identity)) => self.turn_away(&request, upstream, &identity, error).await,
             Err(Ended::Refused(refusal)) => Step::Refuse(refusal),
         }
     }
@@ -195,7 +196,14 @@ impl AuthorizationServer {
         let resource = self
             .resource_at(&request.resource)
             .ok_or_else(|| Error::new(ErrorCode::ServerError, "the resource is no longer configured"))?;
-        policy::admit(resource, &identity)?;
+        if let Err(error) = policy::admit(resource, &identity) {
+            return Err(Ended::TurnedAway(error, Box::new(identity)));
+        }
+        // A browser that is sent round in circles gets out of it here.
+        self.by_subject.pass(identity.subject.as_str()).map_err(|wait| {
+            let why = "too many logins of this person; wait, then try again";
+            Error::new(ErrorCode::TemporarilyUnavailable, why).after(wait)
+        })?;
         if self.note_client(&request.client).await.map_err(Error::from)? == Standing::Blocked {
             return Err(Ended::Refused(blocked_client()));
         }
@@ -267,6 +275,8 @@ impl AuthorizationServer {
 enum Ended {
     /// The client is told by redirect.
     Told(Error),
+    /// The same, but the person comes first: it is their account that is not admitted.
+    TurnedAway(Error, Box<Identity>),
     /// The client is not to be answered.
     Refused(Refusal),
 }

@@ -14,6 +14,7 @@ use crate::{
         Secret,
     },
     store::{self, Change, Unavailable},
+    upstream::Account,
 };
 
 const BROWSER_PURPOSE: &str = "oauth/browser";
@@ -22,6 +23,8 @@ const A_DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 enum Decision {
     Approve,
+    /// As before, but with another account at the provider.
+    Another,
     Deny,
 }
 
@@ -55,12 +58,16 @@ impl AuthorizationServer {
             Ok(opened) => opened,
             Err(refusal) => return Step::Refuse(refusal),
         };
+        let account = match decision {
+            Decision::Another => Account::Another,
+            Decision::Approve | Decision::Deny => Account::Any,
+        };
         let outcome = match decision {
-            Decision::Approve => self.approve(&request).await,
+            Decision::Approve | Decision::Another => self.approve(&request).await,
             Decision::Deny => self.deny(&request).await,
         };
         match outcome {
-            Ok(None) => self.go_upstream(request).await,
+            Ok(None) => self.go_upstream(request, account).await,
             Ok(Some(refusal)) => Step::Refuse(refusal),
             Err(error) => self.fail(&request, &error, None).await,
         }
@@ -76,6 +83,7 @@ impl AuthorizationServer {
         let given = Given::new(form).check().map_err(bad)?;
         let decision = match given.first("decision") {
             Some("approve") => Decision::Approve,
+            Some("another_account") => Decision::Another,
             Some("deny") => Decision::Deny,
             _ => return Err(bad(Error::new(ErrorCode::InvalidRequest, "decision must be approve or deny"))),
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{AuthorizationServer, Gate, Parts, Settings, grant::JWT_BEARER};
+use super::{AuthorizationServer, Gate, NamedResource, Parts, Settings, grant::JWT_BEARER};
 use crate::{
     crypto::jwt::published::ASSERTION_ALGS,
     domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
@@ -190,13 +190,18 @@ pub(super) fn default_resource(resources: &[std::sync::Arc<Resource>]) -> Option
 }
 
 impl AuthorizationServer {
-    /// The Resource meant by the `resource` parameters (RFC 8707 §2): none means the default one, several have to mean
+    /// The Resource meant by the `resource` parameters (RFC 8707 §2): none means the default one where the operator allows that, several have to mean
     /// the same one. Never "any" (RI-1).
     pub(super) fn resource<'a>(
         &self,
         mut requested: impl Iterator<Item = &'a str>,
     ) -> Option<&std::sync::Arc<Resource>> {
-        let Some(first) = requested.next() else { return default_resource(&self.parts.resources) };
+        let Some(first) = requested.next() else {
+            return match self.settings.named_resource {
+                NamedResource::Optional => default_resource(&self.parts.resources),
+                NamedResource::Required => None,
+            };
+        };
         let resource = self.parts.resources.iter().find(|resource| resource.uri.is_meant_by(first))?;
         requested.all(|other| resource.uri.is_meant_by(other)).then_some(resource)
     }

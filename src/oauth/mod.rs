@@ -43,10 +43,12 @@ mod issuer;
 mod machine;
 mod manage;
 mod metadata;
+pub mod pace;
 mod parameters;
 mod policy;
 mod register;
 mod revoke;
+mod setback;
 mod step;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -61,10 +63,12 @@ use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
 pub use introspect::{Act, Introspection, Said};
 pub use issuer::{Introduction, SpeaksFor, TrustedIssuer};
+pub use pace::Pace;
+use pace::Turnstile;
 pub use parameters::Parameters;
 pub use step::{
-    Answer, Browser, ConsentPage, Destination, DeviceEnd, DocumentHost, Navigation, Refusal, RefusalPage, StateCookie,
-    Step, UserCodePage, UserCodeTrouble,
+    Answer, Browser, ConsentPage, Destination, DeviceEnd, DocumentHost, Navigation, Refusal, RefusalPage, Setback,
+    StateCookie, Step, UserCodePage, UserCodeTrouble,
 };
 
 use crate::{
@@ -90,6 +94,12 @@ pub struct Settings {
     pub clients: Vec<StaticClient>,
     /// Whose word stands in for a login.
     pub issuers: Vec<TrustedIssuer>,
+    /// Whether clients have to name the resource that they want.
+    pub named_resource: NamedResource,
+    /// Where clients may put their secret.
+    pub secret_by: SecretBy,
+    /// How often one client or one person is served.
+    pub pace: Pace,
     /// Life of a code (60 s).
     pub code_life: Duration,
     /// Life of a login under way (10 min).
@@ -116,6 +126,26 @@ pub enum ConsentMode {
     Always,
     /// Never ask. Spelt `dangerous_off` in the file (confused deputy, S1).
     Off,
+}
+
+/// `[tokens] resource`. MCP clients must name it (RI-1), and some do not; RFC 8707 leaves it to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NamedResource {
+    /// Without it the default Resource is meant, if there is one.
+    #[default]
+    Optional,
+    /// Without it, `invalid_target`: wherever something new is granted.
+    Required,
+}
+
+/// `[tokens] client_secret`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretBy {
+    /// In the header or in the form, as the client registered (behaviour 8).
+    #[default]
+    Registered,
+    /// In either, whatever the client registered: for clients whose documentation says one thing and whose code another.
+    Either,
 }
 
 /// A client that the operator wrote into the file (DCR-13).
@@ -190,6 +220,8 @@ pub struct AuthorizationServer {
     statics: HashMap<ClientId, StaticClient>,
     client_documents: ClientDocuments,
     removals: DefaultDirectRateLimiter,
+    by_client: Turnstile<String>,
+    by_subject: Turnstile<String>,
 }
 
 impl AuthorizationServer {
@@ -201,7 +233,16 @@ impl AuthorizationServer {
         let statics = settings.clients.iter().map(|known| (known.client.id.clone(), known.clone())).collect();
         let (http, store, clock) = (parts.http.clone(), parts.store.clone(), Arc::clone(&parts.clock));
         let client_documents = ClientDocuments::new(settings.cimd.clone(), http, store, clock);
-        Self { settings, parts, issuer, documents, statics, client_documents, removals: manage::removals() }
+        let by_client = Turnstile::new(settings.pace.client_per_minute);
+        let by_subject = Turnstile::new(settings.pace.subject_per_minute);
+        let removals = manage::removals();
+        Self { settings, parts, issuer, documents, statics, client_documents, removals, by_client, by_subject }
+    }
+
+    /// Forgets who has not come for a while; to be called now and then.
+    pub fn forget_idle(&self) {
+        self.by_client.forget_idle();
+        self.by_subject.forget_idle();
     }
 
     /// Keeps clients' documents at hand and looks whether they can be fetched from here. Runs until it is dropped.

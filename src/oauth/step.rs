@@ -89,8 +89,46 @@ pub struct Answer {
     pub is_private_scheme: bool,
     /// The client's name, for that page.
     pub client: String,
+    /// What a person should be told before the client is: clients show such errors badly, or not at all.
+    pub setback: Option<Setback>,
     /// The login whose state cookie can be dropped now, if any.
     pub done: Option<String>,
+}
+
+/// Why a login came to nothing, where the client is told and the person has to know.
+#[derive(Debug)]
+pub enum Setback {
+    /// The account they logged in with is not admitted.
+    WrongAccount {
+        /// Which one it is, if the provider gave a plain e-mail address.
+        account: Option<String>,
+        /// The MCP server's title.
+        resource_title: String,
+        /// The provider's name for people.
+        provider: String,
+        /// The sealed request of a new try with another account, where the provider can be asked for that.
+        another: Option<Secret<String>>,
+    },
+    /// The provider does not answer.
+    ProviderDown {
+        /// Its name for people.
+        provider: String,
+    },
+    /// The provider answered, but not so that anybody could be let in.
+    ProviderFailed {
+        /// Its name for people.
+        provider: String,
+    },
+    /// We cannot go on, and it may pass.
+    Unavailable,
+}
+
+impl Setback {
+    /// Whether the person can do something about it here: then nobody hurries them on.
+    #[must_use]
+    pub const fn is_about_the_person(&self) -> bool {
+        matches!(self, Self::WrongAccount { .. })
+    }
 }
 
 /// The cookie that binds one login to one browser: `name` has a per-login suffix, so parallel logins do not collide.

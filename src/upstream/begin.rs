@@ -5,7 +5,7 @@ use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, Scope};
 use url::Url;
 
 use super::{
-    Begin, Failed, Upstream,
+    Account, Begin, Failed, Upstream,
     metadata::{cut, refused},
     provider::{Pkce, Protocol},
 };
@@ -33,7 +33,10 @@ impl Upstream {
         if provider.protocol == Protocol::Oidc {
             request = request.add_extra_param("nonce", begin.nonce);
         }
-        for (name, value) in &provider.params {
+        let switching = Some(&provider.switch_account).filter(|_| begin.account == Account::Another);
+        let replaced = |name: &String| switching.is_some_and(|switching| switching.contains_key(name));
+        let params = provider.params.iter().filter(|(name, _)| !replaced(name));
+        for (name, value) in params.chain(switching.into_iter().flatten()) {
             request = request.add_extra_param(name, value);
         }
         let (mut url, _) = request.url();

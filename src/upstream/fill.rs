@@ -35,6 +35,7 @@ impl Preset {
         params.extend(overrides.params.clone());
         params.retain(|_, value| !value.is_empty());
         let params = filling.params("params", params);
+        let switch_account = filling.params("authorize.switch_account", self.authorize.switch_account.clone());
         let mut token = self.token.clone();
         token.params = filling.params("token.params", token.params);
         token.refresh_params = filling.params("token.refresh_params", token.refresh_params);
@@ -61,6 +62,7 @@ impl Preset {
             endpoints,
             pkce: self.authorize.pkce,
             params,
+            switch_account,
             scope,
             token,
             identity,

@@ -73,6 +73,18 @@ pub struct Begin<'a> {
     pub verifier: &'a Secret<String>,
     /// The Resource's own scopes at the provider.
     pub scopes: &'a [String],
+    /// Which account is wanted.
+    pub account: Account,
+}
+
+/// With which account the person is to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Account {
+    /// Whichever the provider gives: mostly the one that the browser is logged in with.
+    #[default]
+    Any,
+    /// Another than that one: the person asked for it, since the last one is not admitted.
+    Another,
 }
 
 /// What came back to our callback with a code.
@@ -175,6 +187,12 @@ impl Upstream {
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.settings.provider.issuer.as_deref()
+    }
+
+    /// Whether it can be asked to let people choose another account.
+    #[must_use]
+    pub fn can_switch_account(&self) -> bool {
+        !self.settings.provider.switch_account.is_empty()
     }
 
     /// Whether the provider's metadata and keys can be had, for `check` and `/readyz`: one line a person can read.

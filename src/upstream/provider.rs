@@ -93,6 +93,10 @@ pub struct AuthorizeTexts {
     /// `params`: further parameters of the authorize URL, e.g. `{ access_type = "offline" }`.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// `switch_account`: what the provider wants to hear where a person asks for another account than the one they are
+    /// logged in with, e.g. `{ prompt = "select_account" }`. It replaces `params` of the same name. Empty: it has no way.
+    #[serde(default)]
+    pub switch_account: BTreeMap<String, String>,
 }
 
 /// Whether our leg uses PKCE.
@@ -307,6 +311,8 @@ pub struct Provider {
     pub pkce: Pkce,
     /// Further parameters of the authorize URL.
     pub params: BTreeMap<String, String>,
+    /// The same, where a person asks for another account.
+    pub switch_account: BTreeMap<String, String>,
     /// Scopes.
     pub scope: ScopeRules,
     /// The token endpoint's habits.

@@ -84,10 +84,11 @@ impl Entry {
         response
     }
 
-    /// Forgets what the rate limit knows of addresses that have gone quiet.
+    /// Forgets what the rate limits know of those who have gone quiet.
     pub(crate) fn forget_idle(&self) {
         self.0.house.turnstile.forget_idle();
         self.0.house.codes.forget_idle();
+        self.0.house.oauth.forget_idle();
     }
 }
 

@@ -4,20 +4,22 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
+use crate::oauth::pace;
+
 /// The header that carries the request id, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, for pages and logs.
+pub(crate) fn request_id(headers: &HeaderMap) -> &str {
+    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-")
+}
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version");
@@ -85,10 +87,9 @@ pub(crate) fn policy(style_hash: &str) -> HeaderValue {
 #[error("`{0}` in trusted_proxies is not an address or a network such as 10.0.0.0/8")]
 pub struct BadNetwork(String);
 
-/// The rate limit per client address: a bucket of one minute's worth, refilled steadily.
+/// The rate limit per client address, and who is behind an address.
 pub(crate) struct Turnstile {
-    buckets: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    clock: DefaultClock,
+    by_address: pace::Turnstile<IpAddr>,
     trusted: Vec<IpNet>,
 }
 
@@ -96,8 +97,7 @@ impl Turnstile {
     /// `per_minute` of zero lets everyone through.
     pub(crate) fn new(per_minute: u32, trusted: &[String]) -> Result<Self, BadNetwork> {
         let trusted = trusted.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
-        let buckets = NonZeroU32::new(per_minute).map(|n| RateLimiter::keyed(Quota::per_minute(n)));
-        Ok(Self { buckets, clock: DefaultClock::default(), trusted })
+        Ok(Self { by_address: pace::Turnstile::new(per_minute), trusted })
     }
 
     /// Lets one request of that client pass.
@@ -105,16 +105,12 @@ impl Turnstile {
     /// # Errors
     /// How long it has to wait.
     pub(crate) fn pass(&self, client: IpAddr) -> Result<(), Duration> {
-        let Some(buckets) = &self.buckets else { return Ok(()) };
-        buckets.check_key(&whole_network(client)).map_err(|early| early.wait_time_from(self.clock.now()))
+        self.by_address.pass(&whole_network(client))
     }
 
-    /// Forgets addresses whose bucket is full again; without it the table grows for ever.
+    /// Forgets addresses that have gone quiet.
     pub(crate) fn forget_idle(&self) {
-        if let Some(buckets) = &self.buckets {
-            buckets.retain_recent();
-            buckets.shrink_to_fit();
-        }
+        self.by_address.forget_idle();
     }
 
     /// Who is asking: the peer, or what our own trusted proxies say (S15). The list is read from its end, because only
@@ -266,7 +262,7 @@ mod tests {
         // A bucket of a million per minute is full again at once.
         std::thread::sleep(Duration::from_millis(2));
         turnstile.forget_idle();
-        assert_eq!(turnstile.buckets.unwrap().len(), 0);
+        assert!(turnstile.by_address.is_empty());
     }
 
     #[test]

@@ -14,10 +14,11 @@
 //!
 //! **Nevers.** No store, no crypto, no upstream: what is true is asked upstairs. No URL, issuer or audience from a
 //! request's header (D9). No secret on a page but the sealed request of the consent form, no stranger's byte unescaped,
-//! no provider's words at all (S29). Queries are never logged: they hold codes. No `form-action` in the pages' policy:
+//! no provider's words (S29) but the e-mail address of the account that is turned away, if it is plainly one. Queries are never logged: they hold codes. No `form-action` in the pages' policy:
 //! Chromium applies it to the redirects that follow and would kill `cursor://` and loopback (CON-10).
 
 mod admin;
+mod app;
 mod cookie;
 mod device;
 mod entry;
@@ -207,16 +208,20 @@ fn peer(extensions: &http::Extensions) -> IpAddr {
     extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0)
 }
 
-/// 429 for an address that asks too often.
+/// 429 for an address that asks too often: a page for people, JSON for programs.
 async fn limit(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
     match house.turnstile.pass(peer(request.extensions())) {
         Ok(()) => next.run(request).await,
         Err(wait) => {
-            let mut response = reply::fault(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_requests",
-                "too many requests from this address; wait, then try again",
-            );
+            let mut response = if extract::wants_page(request.headers()) {
+                house.look.too_many(guard::request_id(request.headers()))
+            } else {
+                reply::fault(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "too many requests from this address; wait, then try again",
+                )
+            };
             // Rounded up: a client that waits exactly so long gets through.
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             response

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header, request::Parts};
 
 use super::{
-    House,
+    House, app,
     extract::{self, Unreadable},
     reply::{self, Asked},
 };
@@ -195,6 +195,8 @@ pub(crate) async fn authorize(State(house): Home, request: Request) -> Response 
         Ok(parameters) => {
             let browser = house.oauth.meet(house.jar.browser(&parts.headers));
             let navigation = extract::navigation(&parts.headers);
+            let app = app::recognise(first(&parameters, "redirect_uri"), first(&parameters, "client_id"), None);
+            let asked = Asked { app, ..asked };
             let step = house.oauth.authorize(&parameters, &browser, navigation).await;
             asked.step(step, Some(&browser))
         }
@@ -208,11 +210,16 @@ pub(crate) async fn consent(State(house): Home, request: Request) -> Response {
     match submitted(&parts, body).await {
         Err(why) => asked.unreadable(why),
         Ok(form) => {
+            let asked = Asked { app: first(&form, "app").and_then(app::named), ..asked };
             let browser = house.oauth.meet(house.jar.browser(&parts.headers));
             let step = house.oauth.decide(&form, &browser).await;
             asked.step(step, Some(&browser))
         }
     }
+}
+
+fn first<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+    parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
 }
 
 /// The provider sent the browser back.
@@ -232,7 +239,7 @@ pub(crate) async fn callback(State(house): Home, Path(upstream): Path<String>, r
 }
 
 pub(super) const fn asked<'a>(house: &'a House, parts: &'a Parts) -> Asked<'a> {
-    Asked { house, method: &parts.method, headers: &parts.headers }
+    Asked { house, method: &parts.method, headers: &parts.headers, app: None }
 }
 
 pub(super) async fn submitted(parts: &Parts, body: axum::body::Body) -> Result<Parameters, Unreadable> {

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    app::{self, App},
     guard,
     qr::Qr,
     snippet::{Snippet, short_name, snippets},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     domain::{HttpsUrl, Resource},
     oauth::{
-        Answer, ConsentPage, Destination, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, UserCodePage,
+        Answer, ConsentPage, Destination, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, Setback, UserCodePage,
         UserCodeTrouble,
     },
 };
@@ -50,7 +51,11 @@ impl Look {
     pub(crate) fn consent(&self, page: &ConsentPage) -> Response {
         let scopes = page.scopes.iter().map(Permission::ours).collect();
         let upstream = page.upstream_scopes.iter().map(|s| Permission::at_provider(s)).collect();
-        self.show(StatusCode::OK, &Consent { frame: self.frame(None), page, scopes, upstream })
+        let app = match &page.destination {
+            Destination::Redirect { uri, .. } => app::recognise(Some(uri), None, Some(&page.client)),
+            Destination::Device { .. } => None,
+        };
+        self.show(StatusCode::OK, &Consent { frame: self.frame(None), page, scopes, upstream, app })
     }
 
     /// The page behind which an application with a private scheme opens.
@@ -82,17 +87,36 @@ impl Look {
         self.show(StatusCode::OK, &DeviceDone { frame: self.frame(None), end })
     }
 
-    /// The page for a human who cannot be sent back.
-    pub(crate) fn refusal(&self, status: StatusCode, refusal: &Refusal, request_id: &str) -> Response {
-        let page =
-            Trouble { frame: self.frame(Some(request_id)), advice: Advice::of(refusal), error: Some(&refusal.error) };
-        self.show(status, &page)
+    /// The page for a human who cannot be sent back. `app` is the one they came from, as far as it can be told.
+    pub(crate) fn refusal(
+        &self,
+        status: StatusCode,
+        refusal: &Refusal,
+        app: Option<&'static App>,
+        request_id: &str,
+    ) -> Response {
+        let (frame, advice) = (self.frame(Some(request_id)), Advice::of(refusal));
+        self.show(status, &Trouble { frame, advice, app, error: Some(&refusal.error) })
     }
 
     /// The page for an address where nothing is.
     pub(crate) fn nothing_here(&self, request_id: &str) -> Response {
-        let page = Trouble { frame: self.frame(Some(request_id)), advice: NOTHING_HERE, error: None };
-        self.show(StatusCode::NOT_FOUND, &page)
+        let frame = self.frame(Some(request_id));
+        self.show(StatusCode::NOT_FOUND, &Trouble { frame, advice: NOTHING_HERE, app: None, error: None })
+    }
+
+    /// The page for a network from which too much comes.
+    pub(crate) fn too_many(&self, request_id: &str) -> Response {
+        let frame = self.frame(Some(request_id));
+        self.show(StatusCode::TOO_MANY_REQUESTS, &Trouble { frame, advice: TOO_MANY, app: None, error: None })
+    }
+
+    /// The page between a login that came to nothing and the client that is told so.
+    pub(crate) fn setback(&self, answer: &Answer, setback: &Setback, request_id: &str) -> Response {
+        let client = if answer.client.is_empty() { "your app" } else { &answer.client };
+        let app = app::recognise(Some(&answer.url), None, Some(client));
+        let (status, frame) = (status_of(setback), self.frame(Some(request_id)));
+        self.show(status, &SetBack { frame, client, url: &answer.url, setback, app })
     }
 
     /// The page for a browser that opened the address of an MCP server, or the bare origin.
@@ -140,6 +164,27 @@ struct Consent<'a> {
     page: &'a ConsentPage,
     scopes: Vec<Permission<'a>>,
     upstream: Vec<Permission<'a>>,
+    /// Told again by the form, so that a page after it can speak of the app.
+    app: Option<&'static App>,
+}
+
+#[derive(Template)]
+#[template(path = "setback.html", config = "src/web/askama.toml")]
+struct SetBack<'a> {
+    frame: Frame<'a>,
+    client: &'a str,
+    url: &'a str,
+    setback: &'a Setback,
+    app: Option<&'static App>,
+}
+
+/// 403 is about the person, 502 and 503 about the provider or us.
+const fn status_of(setback: &Setback) -> StatusCode {
+    match setback {
+        Setback::WrongAccount { .. } => StatusCode::FORBIDDEN,
+        Setback::ProviderFailed { .. } => StatusCode::BAD_GATEWAY,
+        Setback::ProviderDown { .. } | Setback::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 #[derive(Template)]
@@ -172,7 +217,16 @@ struct Handover<'a> {
 struct Trouble<'a> {
     frame: Frame<'a>,
     advice: Advice<'a>,
+    app: Option<&'static App>,
     error: Option<&'a Error>,
+}
+
+impl Trouble<'_> {
+    /// The apps beside the one that the person came from.
+    fn others(&self) -> impl Iterator<Item = &'static App> {
+        let own = self.app.map(|app| app.slug);
+        app::APPS.iter().filter(move |app| Some(app.slug) != own)
+    }
 }
 
 #[derive(Template)]
@@ -247,21 +301,41 @@ struct Advice<'a> {
     next: &'static str,
     /// What the client asked for, where that is the trouble.
     address: Option<&'a str>,
-    /// Whether the steps to make a client register again are shown.
-    with_reset: bool,
+    /// Which steps of the person's app are shown.
+    help: Help,
 }
+
+/// Where an app has to be taken by the hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Help {
+    /// Nothing is to be done in the app.
+    None,
+    /// How to connect again.
+    Again,
+    /// How to make it forget its registration, and connect again.
+    Reset,
+}
+
+const TOO_MANY: Advice<'static> = Advice {
+    title: "Too many requests from your network",
+    what: "More came from your network in a minute than this server answers. You may share it with many others.",
+    next: "Wait a minute, then go back to your app and connect again.",
+    address: None,
+    help: Help::None,
+};
 
 const NOTHING_HERE: Advice<'static> = Advice {
     title: "There is nothing at this address",
     what: "No MCP server and no page of this door lives here.",
     next: "Check the address for a typing mistake. The page at / names the servers that there are.",
     address: None,
-    with_reset: false,
+    help: Help::None,
 };
 
 impl<'a> Advice<'a> {
     fn of(refusal: &'a Refusal) -> Self {
-        let plain = |title, what, next| Advice { title, what, next, address: None, with_reset: false };
+        let plain = |title, what, next| Advice { title, what, next, address: None, help: Help::None };
+        let again = |title, what, next| Advice { help: Help::Again, ..plain(title, what, next) };
         match (&refusal.page, refusal.error.code) {
             (RefusalPage::UnknownClient, _) => Advice {
                 title: "Your app has to introduce itself again",
@@ -269,7 +343,7 @@ impl<'a> Advice<'a> {
                        has. Most apps keep an old registration until you remove it.",
                 next: "Remove the old registration in your app, then connect again:",
                 address: None,
-                with_reset: true,
+                help: Help::Reset,
             },
             (RefusalPage::BlockedClient, _) => plain(
                 "This app is not let in",
@@ -281,7 +355,7 @@ impl<'a> Advice<'a> {
                 what: "Your app asked for the answer at an address that it did not register. Nothing was sent there.",
                 next: "If you trust the app, make it register again:",
                 address: Some(requested),
-                with_reset: true,
+                help: Help::Reset,
             },
             (RefusalPage::RedirectNotLet { requested }, _) => Advice {
                 title: "This app is not let in",
@@ -289,7 +363,7 @@ impl<'a> Advice<'a> {
                        not among them. Nothing was sent there.",
                 next: "Connect with another app, or send the operator of this server the address below.",
                 address: Some(requested),
-                with_reset: false,
+                help: Help::None,
             },
             (RefusalPage::NoDocument { url }, _) => Advice {
                 title: "Your app could not be looked up",
@@ -298,19 +372,19 @@ impl<'a> Advice<'a> {
                 next: "Wait a minute, then connect again from your app. If it stays like this, tell the maker of the \
                        app, or the operator of this server.",
                 address: Some(url),
-                with_reset: false,
+                help: Help::None,
             },
-            (RefusalPage::Expired, _) => plain(
+            (RefusalPage::Expired, _) => again(
                 "This login has expired",
                 "It was left open for too long. Nothing was granted.",
                 "Go back to your app and connect again. That makes a fresh login.",
             ),
-            (RefusalPage::AlreadyDone, _) => plain(
+            (RefusalPage::AlreadyDone, _) => again(
                 "This login is finished already",
                 "It was used once, and once is all it is good for.",
                 "If your app is connected, close this window. If not, go back to the app and connect again.",
             ),
-            (RefusalPage::OtherBrowser, _) => plain(
+            (RefusalPage::OtherBrowser, _) => again(
                 "This login began in another browser",
                 "It can only be finished where it began: otherwise someone could log in with a link made for you. \
                  Nothing was granted.",
@@ -332,17 +406,17 @@ impl<'a> Advice<'a> {
                 "The login worked, but this account may not use this server.",
                 "Connect again with another account, or ask the operator of this server to let this one in.",
             ),
-            (RefusalPage::Unavailable, _) | (_, ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable) => plain(
+            (RefusalPage::Unavailable, _) | (_, ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable) => again(
                 "Something is out of order on our side",
                 "Your login could not be finished. Nothing was granted and nothing is lost.",
                 "Wait a minute, then connect again from your app. If it stays like this, tell the operator.",
             ),
-            (RefusalPage::ProviderFailed, _) => plain(
+            (RefusalPage::ProviderFailed, _) => again(
                 "The login did not come through",
                 "The identity provider did not confirm who you are. Nothing was granted.",
                 "Go back to your app and connect again. If it happens every time, tell the operator of this server.",
             ),
-            (RefusalPage::BadRequest, _) => plain(
+            (RefusalPage::BadRequest, _) => again(
                 "This login link is not valid",
                 "Something in it is missing or wrong. Nothing was granted.",
                 "Go back to your app and connect again. If it happens every time, update the app.",
@@ -350,49 +424,6 @@ impl<'a> Advice<'a> {
         }
     }
 }
-
-/// How one client forgets its registration (behaviour 14).
-pub(crate) struct Reset {
-    pub(crate) name: &'static str,
-    pub(crate) steps: &'static str,
-    pub(crate) command: &'static str,
-}
-
-/// The clients people ask about, most frequent first.
-pub(crate) const RESETS: [Reset; 7] = [
-    Reset {
-        name: "Claude (web, desktop, phone)",
-        steps: "Settings, Connectors: remove this connector, then add it again with the same address.",
-        command: "",
-    },
-    Reset {
-        name: "Claude Code",
-        steps: "Type /mcp, choose this server, then Clear authentication and Authenticate. If that is not enough, \
-                remove the server and add it again:",
-        command: "claude mcp remove NAME\nclaude mcp add --transport http NAME ADDRESS",
-    },
-    Reset {
-        name: "ChatGPT",
-        steps: "Settings, Apps and Connectors: delete this connector, then create it again with the same address.",
-        command: "",
-    },
-    Reset {
-        name: "VS Code",
-        steps: "Open the Command Palette and run this command, choose this server, then restart the server in mcp.json:",
-        command: "Authentication: Remove Dynamic Authentication Providers",
-    },
-    Reset {
-        name: "Cursor",
-        steps: "Settings, MCP: remove this server. Quit Cursor completely, start it and add the server again.",
-        command: "",
-    },
-    Reset { name: "Codex", steps: "In a terminal:", command: "codex mcp logout NAME\ncodex mcp login NAME" },
-    Reset {
-        name: "mcp-remote, as used in Claude Desktop",
-        steps: "Delete what it remembers, then restart the app that runs it:",
-        command: "rm -rf ~/.mcp-auth",
-    },
-];
 
 #[cfg(test)]
 mod tests;

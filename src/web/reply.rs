@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
-use super::{House, extract, guard};
-use crate::oauth::{Answer, Browser, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, Step};
+use super::{House, app::App, extract, guard};
+use crate::oauth::{Answer, Browser, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, Setback, Step};
 
 /// How long to wait after a 503, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -95,6 +95,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: &'a Method,
     /// The request's headers.
     pub(crate) headers: &'a HeaderMap,
+    /// The app that the person came from, as far as it can be told.
+    pub(crate) app: Option<&'static App>,
 }
 
 impl Asked<'_> {
@@ -116,10 +118,24 @@ impl Asked<'_> {
 
     /// Back to the client. Loopback and https are redirected to; an application with a private scheme gets a page that
     /// opens it, because browsers may hold back such a jump without a click.
+    ///
+    /// Where a login came to nothing, a person first sees why, and carries the answer on with a button; a program that asks
+    /// for no page is redirected at once.
     fn answer(&self, answer: &Answer) -> Response {
-        let response =
-            if answer.is_private_scheme { self.house.look.handover(answer) } else { self.redirect(&answer.url) };
+        let response = match &answer.setback {
+            Some(setback) if extract::wants_page(self.headers) => self.set_back(answer, setback),
+            _ if answer.is_private_scheme => self.house.look.handover(answer),
+            _ => self.redirect(&answer.url),
+        };
         with_cookies(response, [answer.done.as_ref().and_then(|suffix| self.house.jar.end(suffix))])
+    }
+
+    fn set_back(&self, answer: &Answer, setback: &Setback) -> Response {
+        let mut response = self.house.look.setback(answer, setback, self.request_id());
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 
     fn end_device(&self, end: &DeviceEnd) -> Response {
@@ -141,7 +157,7 @@ impl Asked<'_> {
         note(&refusal.error);
         let status = status_of(refusal);
         let mut response = if extract::wants_page(self.headers) {
-            self.house.look.refusal(status, refusal, self.request_id())
+            self.house.look.refusal(status, refusal, self.app, self.request_id())
         } else {
             fault(status, refusal.error.code.as_str(), &refusal.error.description)
         };
@@ -161,7 +177,7 @@ impl Asked<'_> {
 
     /// The id that is in the log and on pages for people in trouble.
     pub(crate) fn request_id(&self) -> &str {
-        self.headers.get(guard::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-")
+        guard::request_id(self.headers)
     }
 
     fn redirect(&self, url: &str) -> Response {

@@ -93,6 +93,7 @@ export class Browser {
 
   #act(response) {
     if (!/html/.test(response.headers['content-type'] ?? '')) return null;
+    if (response.status === 403) return null; // turned away: what now is for a person to decide
     if (this.abortAt(response.url)) {
       const links = [...response.body.matchAll(/<a\b([^>]*)>([\s\S]*?)<\/a>/gi)].map(([, attributes, text]) => ({ href: attribute(attributes, 'href'), text }));
       const link = links.find(({ href, text }) => href && (NO.test(text) || NO.test(href)));

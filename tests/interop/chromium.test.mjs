@@ -188,6 +188,65 @@ chromeTest('the consent page fits a phone, and has a dark face', async (t) => {
   assert.ok(light.language && light.title);
 });
 
+// Pages for people in trouble: whatever went wrong, there is a way on, and it fits the screen.
+const SCREENS = {
+  desktop: {},
+  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
+  dark: { colorScheme: 'dark' },
+};
+
+async function trouble(t, name, open) {
+  for (const [screen, options] of Object.entries(SCREENS)) {
+    const { page, complaints } = await openPage(t, options);
+    const response = await open(page);
+    await page.screenshot({ path: path.join(SHOTS, `trouble-${name}-${screen}.png`), fullPage: true });
+    const text = await page.innerText('body');
+    assert.match(text, /What to do next/, name);
+    assert.ok(text.includes(response.headers()['x-request-id']), `${name} names the request (behaviour 30)`);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, `${name} on ${screen}`);
+    assert.deepEqual(blocked(complaints), [], name);
+  }
+}
+
+chromeTest('a stale client is shown the steps of its own app', async (t) => {
+  const { server } = await play(t, startMock);
+  const query = new URLSearchParams({ client_id: 'vst1.gone', redirect_uri: 'https://vscode.dev/redirect', response_type: 'code' });
+  await trouble(t, 'stale-client', async (page) => {
+    const response = await page.goto(`${server.publicUrl}/authorize?${query}`);
+    assert.equal(response.status(), 400);
+    assert.match(await page.innerText('details[open]'), /Remove Dynamic Authentication Providers/);
+    return response;
+  });
+});
+
+chromeTest('a wrong account may be changed for another', async (t) => {
+  const echo = await startEchoHeaders();
+  t.after(() => echo.stop());
+  const { server, provider } = await scene(t, { provider: startMock, target: echo.url, resource: { allow: { emails: ['nobody@else.example'] } } });
+  const desktop = await listener(t);
+  await trouble(t, 'wrong-account', async (page) => {
+    const { keeper } = await consentFor(server, desktop.url);
+    await page.goto(String(keeper.authorizeUrl));
+    const answered = page.waitForResponse((response) => response.url().includes('/callback/'));
+    await page.click(APPROVE, { noWaitAfter: true });
+    const response = await answered;
+    await page.waitForSelector('h1');
+    assert.equal(response.status(), 403);
+    return response;
+  });
+  const { keeper } = await consentFor(server, desktop.url);
+  const { page, visited } = await openPage(t);
+  await page.goto(String(keeper.authorizeUrl));
+  await page.click(APPROVE);
+  await page.click('button[value="another_account"]');
+  await page.waitForSelector('button[value="another_account"]');
+  assert.ok(visited.some((url) => /[?&]prompt=login/.test(url)), visited.join('\n'));
+  await page.click('a.button');
+  await until('the client to be told', () => desktop.got.length);
+  assert.equal(desktop.got[0].searchParams.get('error'), 'access_denied');
+  assert.ok(provider);
+});
+
 chromeTest('a hostile client name stays text', async (t) => {
   const { server } = await play(t, startMock);
   const keeper = await ts.wallet({ clientName: '<img src=x onerror=alert(1)><b>Bank</b>', redirectUrl: 'http://127.0.0.1/callback' });

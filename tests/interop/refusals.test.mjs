@@ -41,8 +41,10 @@ const works = async (t, server) => {
   assert.ok((await client.listTools()).tools.length > 0);
 };
 
+// A page that says who did not answer is a 502 or 503; nothing else may be.
+const isPage = ({ url, status }) => /^\/(callback|consent|authorize)\b/.test(url) && [502, 503].includes(status);
 const quiet = (server) => assert.deepEqual(
-  server.tap.exchanges.filter(({ status }) => status >= 500).map(({ method, url, status }) => `${method} ${url} ${status}`), [], 'no 5xx');
+  server.tap.exchanges.filter((exchange) => exchange.status >= 500 && !isPage(exchange)).map(({ method, url, status }) => `${method} ${url} ${status}`), [], 'no 5xx');
 
 test('a person who says no at consent: access_denied with state and iss, and the provider never hears of it', { timeout: 60_000 }, async (t) => {
   const { server, provider } = await play(t);

@@ -22,7 +22,10 @@ use crate::{
         Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Scope, Secret,
         grant::{RefreshChain, RetiredRefresh, SecretHash},
     },
-    oauth::machine::{Refresh, RefreshAsked, RefreshQuestion},
+    oauth::{
+        authenticate::too_often,
+        machine::{Refresh, RefreshAsked, RefreshQuestion},
+    },
     store::Change,
     token::{MintFailed, Minted},
 };
@@ -87,6 +90,8 @@ impl AuthorizationServer {
                 RefreshQuestion::Issue(scope) => {
                     let grant = found.take().ok_or_else(dead)?;
                     self.check_terms(&grant, &request.resources)?;
+                    let subject = grant.identity.subject.as_str();
+                    self.by_subject.pass(subject).map_err(|wait| too_often("person", wait))?;
                     let (grant, refresh_token) = self.fresh_and_turned(grant, &presented).await?;
                     let minted = self.mint_on_turned(grant, &scope).await?;
                     response = Some(TokenResponse::new(minted, scope, Some(refresh_token)));

@@ -4,9 +4,10 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::domain::{
-    self, Allow, Place, ResourceUri, Scope, Trusts, UpstreamName,
+    self, Allow, Place, ResourceUri, Scope, Secret, Trusts, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
+use crate::oauth::DocumentHost;
 
 fn look(url: &str) -> Look {
     Look::new(&HttpsUrl::parse(url, false).unwrap())
@@ -24,6 +25,40 @@ fn from_device(program: &str, is_near: bool) -> ConsentPage {
         ago: std::time::Duration::from_secs(40),
     };
     ConsentPage { client: "Build box".into(), destination, ..consent() }
+}
+
+fn loopback_consent() -> ConsentPage {
+    ConsentPage {
+        client: "Claude Code".into(),
+        destination: to("http://localhost", "http://localhost:3118/callback", true, false),
+        upstream_scopes: Vec::new(),
+        ..consent()
+    }
+}
+
+fn setbacks() -> Vec<(&'static str, Setback)> {
+    let wrong = |account: Option<&str>, another: Option<&str>| Setback::WrongAccount {
+        account: account.map(str::to_owned),
+        resource_title: "Team notes".into(),
+        provider: "Google".into(),
+        another: another.map(Secret::from),
+    };
+    vec![
+        ("wrong-account", wrong(Some("ann@home.example"), Some("sealed-request"))),
+        ("wrong-account-no-switch", wrong(None, None)),
+        ("provider-down", Setback::ProviderDown { provider: "Google".into() }),
+        ("provider-lied", Setback::ProviderFailed { provider: "Google".into() }),
+        ("store-down", Setback::Unavailable),
+    ]
+}
+
+fn set_back() -> Answer {
+    Answer {
+        url: "http://localhost:3118/callback?error=access_denied&state=s".into(),
+        is_private_scheme: false,
+        client: "Claude Code".into(),
+        ..answer("")
+    }
 }
 
 fn code() -> domain::UserCode {
@@ -81,7 +116,7 @@ fn resource(path: &str, title: &str) -> Arc<Resource> {
 }
 
 fn answer(url: &str) -> Answer {
-    Answer { url: url.into(), is_private_scheme: true, client: "Cursor".into(), done: None }
+    Answer { url: url.into(), is_private_scheme: true, client: "Cursor".into(), setback: None, done: None }
 }
 
 async fn text(response: Response) -> String {
@@ -90,12 +125,7 @@ async fn text(response: Response) -> String {
 
 /// Every page there is, by name.
 fn all(look: &Look) -> Vec<(String, Response)> {
-    let loopback = ConsentPage {
-        client: "Claude Code".into(),
-        destination: to("http://localhost", "http://localhost:3118/callback", true, false),
-        upstream_scopes: Vec::new(),
-        ..consent()
-    };
+    let loopback = loopback_consent();
     let private = ConsentPage {
         client: "Cursor".into(),
         destination: to("cursor://anysphere.cursor-mcp", "cursor://anysphere.cursor-mcp/oauth/callback", false, true),
@@ -121,6 +151,24 @@ fn all(look: &Look) -> Vec<(String, Response)> {
         ("landing".to_owned(), look.landing([resource("/notes", "Team notes")].iter())),
         ("landing-many".to_owned(), look.landing([resource("/notes", "Team notes"), resource("/wiki", "Wiki")].iter())),
     ];
+    let document = |is_trusted| {
+        let document = DocumentHost { host: "claude.ai".into(), is_trusted };
+        ConsentPage { document: Some(document), ..loopback_consent() }
+    };
+    pages.push(("consent-document".to_owned(), look.consent(&document(false))));
+    pages.push(("consent-document-trusted".to_owned(), look.consent(&document(true))));
+    pages.push(("too-many".to_owned(), look.too_many("4f1c2a9be07d3365")));
+    for (name, setback) in setbacks() {
+        pages.push((name.to_owned(), look.setback(&set_back(), &setback, "4f1c2a9be07d3365")));
+    }
+    for (name, slug, page, code) in [
+        ("unknown-client-vscode", "vscode", RefusalPage::UnknownClient, ErrorCode::InvalidClient),
+        ("expired-claude-code", "claude-code", RefusalPage::Expired, ErrorCode::InvalidRequest),
+    ] {
+        let refusal = refusal(page, code);
+        let page = look.refusal(StatusCode::BAD_REQUEST, &refusal, app::named(slug), "4f1c2a9be07d3365");
+        pages.push((name.to_owned(), page));
+    }
     let bad = RefusalPage::BadRedirect { requested: "https://evil.example/<b>/cb".into() };
     let let_out = RefusalPage::RedirectNotLet { requested: "https://app.example/cb".into() };
     for (name, page, code) in [
@@ -137,7 +185,10 @@ fn all(look: &Look) -> Vec<(String, Response)> {
         ("too-many-codes", RefusalPage::TooManyCodes, ErrorCode::SlowDown),
         ("bad-request", RefusalPage::BadRequest, ErrorCode::InvalidRequest),
     ] {
-        pages.push((name.to_owned(), look.refusal(StatusCode::BAD_REQUEST, &refusal(page, code), "4f1c2a9be07d3365")));
+        pages.push((
+            name.to_owned(),
+            look.refusal(StatusCode::BAD_REQUEST, &refusal(page, code), None, "4f1c2a9be07d3365"),
+        ));
     }
     pages
 }
@@ -251,7 +302,7 @@ async fn s29_what_strangers_choose_is_escaped() {
     for html in [
         text(look.consent(&page)).await,
         text(look.consent(&from_device(evil, false))).await,
-        text(look.refusal(StatusCode::BAD_REQUEST, &refusal(requested, ErrorCode::InvalidRequest), evil)).await,
+        text(look.refusal(StatusCode::BAD_REQUEST, &refusal(requested, ErrorCode::InvalidRequest), None, evil)).await,
         text(look.handover(&handed)).await,
         text(look.landing([resource("/notes", evil)].iter())).await,
     ] {
@@ -263,7 +314,7 @@ async fn s29_what_strangers_choose_is_escaped() {
 #[tokio::test]
 async fn behaviour_14_reset_steps_for_every_client_that_keeps_a_dead_registration() {
     let page = refusal(RefusalPage::UnknownClient, ErrorCode::InvalidClient);
-    let html = text(look("https://h").refusal(StatusCode::BAD_REQUEST, &page, "4f1c2a9be07d3365")).await;
+    let html = text(look("https://h").refusal(StatusCode::BAD_REQUEST, &page, None, "4f1c2a9be07d3365")).await;
     for part in [
         "Claude Code",
         "ChatGPT",
@@ -276,6 +327,49 @@ async fn behaviour_14_reset_steps_for_every_client_that_keeps_a_dead_registratio
         "<code>4f1c2a9be07d3365</code>",
     ] {
         assert!(html.contains(part), "{part}\n{html}");
+    }
+}
+
+#[tokio::test]
+async fn behaviour_14_the_app_that_one_came_from_is_helped_first() {
+    let look = look("https://h");
+    let unknown = refusal(RefusalPage::UnknownClient, ErrorCode::InvalidClient);
+    let page = look.refusal(StatusCode::BAD_REQUEST, &unknown, app::named("cursor"), "id");
+    let html = text(page).await;
+    let open = html.split_once("<details open>").unwrap().1.split_once("</details>").unwrap().0;
+    assert!(open.contains("Quit Cursor completely"), "{open}");
+    assert_eq!(html.matches("Quit Cursor completely").count(), 1, "and named once");
+    assert!(html.contains("rm -rf ~/.mcp-auth") && html.contains("Another app"), "the others are there too");
+    let expired = refusal(RefusalPage::Expired, ErrorCode::InvalidRequest);
+    let html = text(look.refusal(StatusCode::BAD_REQUEST, &expired, app::named("codex"), "id")).await;
+    assert!(html.contains("<h2>In Codex</h2>") && !html.contains("ChatGPT"), "{html}");
+    let html = text(look.refusal(StatusCode::BAD_REQUEST, &expired, None, "id")).await;
+    for app in &app::APPS {
+        assert!(html.contains(app.name) && html.contains(app.again), "{}", app.name);
+    }
+}
+
+#[tokio::test]
+async fn own_11_a_setback_says_what_happened_what_to_do_and_under_which_name() {
+    let look = look("https://h");
+    for (name, setback) in setbacks() {
+        let response = look.setback(&set_back(), &setback, "4f1c2a9be07d3365");
+        let status = response.status().as_u16();
+        let html = text(response).await;
+        let expected = match name {
+            "wrong-account" | "wrong-account-no-switch" => 403,
+            "provider-lied" => 502,
+            _ => 503,
+        };
+        assert_eq!(status, expected, "{name}");
+        for part in ["What to do next", "Nothing was granted", "<code>4f1c2a9be07d3365</code>", "Back to Claude Code"] {
+            assert!(html.contains(part), "{name} has no {part}\n{html}");
+        }
+        assert!(html.contains(r#"href="http://localhost:3118/callback?error=access_denied&#38;state=s""#), "{html}");
+        // A person who has a choice is not hurried on.
+        assert_eq!(html.contains("http-equiv=\"refresh\""), status != 403, "{name}");
+        assert_eq!(html.contains("value=\"another_account\""), name == "wrong-account", "{name}");
+        assert!(status == 403 || html.contains("Type /mcp"), "{name}: in their own client\n{html}");
     }
 }
 

@@ -8,10 +8,10 @@ use vestibule::{
         ClientAuthMethod, HostPattern, Secret,
         uri::{Loopback, LoopbackHosts, LoopbackPorts},
     },
-    oauth::{Gate, RedirectRules, RefusalPage},
+    oauth::{BasicCredentials, Gate, NamedResource, RedirectRules, RefusalPage, SecretBy},
 };
 
-use super::house::{CLAUDE, House, Human, asked, asking, but, failed, refused, static_client};
+use super::house::{CLAUDE, House, Human, answered, asked, asking, but, failed, redeeming, refused, static_client};
 
 const CURSOR: &str = "cursor://anysphere.cursor-mcp/oauth/callback";
 
@@ -149,4 +149,54 @@ async fn tension_1_a_free_port_is_accepted_or_the_registered_one_alone() {
     asked(Human::new(&exact).visit(&exact, &but(ask(&id, 1), "redirect_uri", None)).await);
     let (page, _) = refused(Human::new(&exact).visit(&exact, &ask(&id, 4001)).await);
     assert!(matches!(page, RefusalPage::BadRedirect { .. }), "{page:?}");
+}
+
+/// `client_secret_basic` in the metadata against a secret in the body of the example.
+#[tokio::test]
+async fn tension_4_a_secret_is_taken_where_the_client_registered_it_or_in_either_place() {
+    for (secret_by, elsewhere) in [(SecretBy::Registered, "invalid_client"), (SecretBy::Either, "invalid_grant")] {
+        let house = House::with(|settings, _| settings.secret_by = secret_by).await;
+        for method in ["client_secret_basic", "client_secret_post"] {
+            let asked = json!({"redirect_uris": [CLAUDE], "token_endpoint_auth_method": method});
+            let reply = house.register(&asked).unwrap();
+            let (id, secret) = (reply["client_id"].as_str().unwrap(), reply["client_secret"].as_str().unwrap());
+            let basic = |secret: &str| Some(BasicCredentials { id: id.to_owned(), secret: Secret::from(secret) });
+            let form = redeeming(id, "vc_x");
+            let by_header = failed(house.server.token(&form, basic(secret)).await);
+            let by_form = failed(house.server.token(&but(form.clone(), "client_secret", Some(secret)), None).await);
+            let expected = match method {
+                "client_secret_basic" => ("invalid_grant", elsewhere),
+                _ => (elsewhere, "invalid_grant"),
+            };
+            assert_eq!((by_header, by_form), expected, "{secret_by:?} {method}");
+            // Whatever the place, a wrong secret and none at all stay wrong, and both at once are two methods.
+            assert_eq!(failed(house.server.token(&form, basic("wrong")).await), "invalid_client");
+            assert_eq!(failed(house.server.token(&form, None).await), "invalid_client");
+            let both = but(form.clone(), "client_secret", Some(secret));
+            assert_eq!(failed(house.server.token(&both, basic(secret)).await), "invalid_request");
+        }
+    }
+}
+
+/// Optional `resource` against mandatory validation.
+#[tokio::test]
+async fn tension_5_a_resource_may_be_left_out_or_has_to_be_named() {
+    let ask = |id: &str| but(asking(id, CLAUDE), "resource", None);
+    let optional = House::open().await;
+    let id = optional.client(CLAUDE);
+    let page = asked(Human::new(&optional).visit(&optional, &ask(&id)).await);
+    assert_eq!(page.resource, "https://mcp.example.com/notes", "the default one is meant");
+
+    let required = House::with(|settings, _| settings.named_resource = NamedResource::Required).await;
+    let answer = answered(Human::new(&required).visit(&required, &ask(&id)).await);
+    assert_eq!(answer["error"], "invalid_target");
+    asked(Human::new(&required).visit(&required, &asking(&id, CLAUDE)).await);
+    // What the code is for was said at /authorize; it need not be said again.
+    let code = required.code(&id).await;
+    required.server.token(&but(redeeming(&id, &code), "resource", None), None).await.unwrap();
+    // Validated in either house.
+    for house in [&optional, &required] {
+        let foreign = but(asking(&id, CLAUDE), "resource", Some("https://mcp.example.com/other"));
+        assert_eq!(answered(Human::new(house).visit(house, &foreign).await)["error"], "invalid_target");
+    }
 }

@@ -14,6 +14,8 @@ mod introspect;
 mod jwt_bearer;
 mod manage;
 mod metadata;
+mod pace;
 mod refresh;
 mod register;
 mod revoke;
+mod setback;

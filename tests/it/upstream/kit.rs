@@ -6,7 +6,7 @@ use url::Url;
 use vestibule::{
     domain::{Identity, Secret, UpstreamTokens},
     upstream::{
-        self, Begin, Failed, Finish, Upstream, Upstreams,
+        self, Account, Begin, Failed, Finish, Upstream, Upstreams,
         http::{Http, HttpSettings},
     },
 };
@@ -107,7 +107,7 @@ fn with_http(settings: upstream::Settings, clock: Arc<ManualClock>, http: &HttpS
 
 pub(super) async fn begin(upstream: &Upstream, scopes: &[String]) -> Result<Url, Failed> {
     let verifier = Secret::from(VERIFIER);
-    upstream.begin(&Begin { state: STATE, nonce: NONCE, verifier: &verifier, scopes }).await
+    upstream.begin(&Begin { state: STATE, nonce: NONCE, verifier: &verifier, scopes, account: Account::Any }).await
 }
 
 /// An authorize URL, a parameter a line.

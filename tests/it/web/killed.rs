@@ -84,7 +84,12 @@ fn below(random: &dyn Random, bound: usize) -> usize {
 async fn kill_9_of_the_server_costs_nobody_the_login_and_revives_nothing() {
     let (kills, seed) = (number("VESTIBULE_TEST_KILLS", 5), number("VESTIBULE_TEST_SEED", 4));
     println!("{kills} kills, seed {seed}");
-    let town = Town::around(1, "[limits]\nrequests_per_minute = 1000000", "kind = \"sled\"\npath = \"store\"").await;
+    let town = Town::around(
+        1,
+        "[limits]\nrequests_per_minute = 1000000\nperson_requests_per_minute = 0",
+        "kind = \"sled\"\npath = \"store\"",
+    )
+    .await;
     let scene = Arc::new(Scene {
         base: town.base.clone(),
         town: RwLock::new(town),
