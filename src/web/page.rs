@@ -361,7 +361,7 @@ impl<'a> Advice<'a> {
                 title: "This app is not let in",
                 what: "The operator of this server decides to which addresses answers may go, and the one of your app is \
                        not among them. Nothing was sent there.",
-                next: "Connect with another app, or send the operator of this server the address below.",
+                next: "Connect with another app, or send the operator of this server the address above.",
                 address: Some(requested),
                 help: Help::None,
             },

@@ -1,5 +1,7 @@
 //! What the pages say and carry.
 
+mod trouble;
+
 use http_body_util::BodyExt as _;
 
 use super::*;
@@ -327,49 +329,6 @@ async fn behaviour_14_reset_steps_for_every_client_that_keeps_a_dead_registratio
         "<code>4f1c2a9be07d3365</code>",
     ] {
         assert!(html.contains(part), "{part}\n{html}");
-    }
-}
-
-#[tokio::test]
-async fn behaviour_14_the_app_that_one_came_from_is_helped_first() {
-    let look = look("https://h");
-    let unknown = refusal(RefusalPage::UnknownClient, ErrorCode::InvalidClient);
-    let page = look.refusal(StatusCode::BAD_REQUEST, &unknown, app::named("cursor"), "id");
-    let html = text(page).await;
-    let open = html.split_once("<details open>").unwrap().1.split_once("</details>").unwrap().0;
-    assert!(open.contains("Quit Cursor completely"), "{open}");
-    assert_eq!(html.matches("Quit Cursor completely").count(), 1, "and named once");
-    assert!(html.contains("rm -rf ~/.mcp-auth") && html.contains("Another app"), "the others are there too");
-    let expired = refusal(RefusalPage::Expired, ErrorCode::InvalidRequest);
-    let html = text(look.refusal(StatusCode::BAD_REQUEST, &expired, app::named("codex"), "id")).await;
-    assert!(html.contains("<h2>In Codex</h2>") && !html.contains("ChatGPT"), "{html}");
-    let html = text(look.refusal(StatusCode::BAD_REQUEST, &expired, None, "id")).await;
-    for app in &app::APPS {
-        assert!(html.contains(app.name) && html.contains(app.again), "{}", app.name);
-    }
-}
-
-#[tokio::test]
-async fn own_11_a_setback_says_what_happened_what_to_do_and_under_which_name() {
-    let look = look("https://h");
-    for (name, setback) in setbacks() {
-        let response = look.setback(&set_back(), &setback, "4f1c2a9be07d3365");
-        let status = response.status().as_u16();
-        let html = text(response).await;
-        let expected = match name {
-            "wrong-account" | "wrong-account-no-switch" => 403,
-            "provider-lied" => 502,
-            _ => 503,
-        };
-        assert_eq!(status, expected, "{name}");
-        for part in ["What to do next", "Nothing was granted", "<code>4f1c2a9be07d3365</code>", "Back to Claude Code"] {
-            assert!(html.contains(part), "{name} has no {part}\n{html}");
-        }
-        assert!(html.contains(r#"href="http://localhost:3118/callback?error=access_denied&#38;state=s""#), "{html}");
-        // A person who has a choice is not hurried on.
-        assert_eq!(html.contains("http-equiv=\"refresh\""), status != 403, "{name}");
-        assert_eq!(html.contains("value=\"another_account\""), name == "wrong-account", "{name}");
-        assert!(status == 403 || html.contains("Type /mcp"), "{name}: in their own client\n{html}");
     }
 }
 
