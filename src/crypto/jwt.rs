@@ -1,9 +1,11 @@
-//! JOSE objects: JWS (RFC 7515), JWE (RFC 7516), JWK (RFC 7517). With [`published`] the only place that names `josekit`.
+//! JOSE objects: JWS (RFC 7515), JWE (RFC 7516), JWK (RFC 7517). With [`published`] and
+//! [`proof`] the only place that names `josekit`.
 //!
 //! Verification trusts nothing of the header: it names a key by the exact pair of `kid` and `alg`, and only a key that
 //! we hold under this very pair is tried. So neither `none`, nor a public key taken for an HMAC secret, nor an unknown
 //! `crit` gets as far as a signature check (S35; RFC 8725 §3.1).
 
+pub mod proof;
 pub mod published;
 
 use std::cell::Cell;

@@ -10,7 +10,8 @@
 //!   a MAC of the content where equal contents must give equal values (D2);
 //! - **credentials** ([`hash`]): codes, refresh tokens, `state`. They name their record and bear a MAC, so a forgery dies
 //!   before the store is asked (S11);
-//! - **signatures** ([`jwt`]): access tokens as JWS, the published keys as JWK;
+//! - **signatures** ([`jwt`]): access tokens as JWS, the published keys as JWK; and the signatures of others, by keys that
+//!   they publish or, in proofs of possession, bring along;
 //! - **envelopes for others** ([`jwt`]): the upstream token as JWE, under a key per Resource that may be given to that
 //!   Resource's backend and opens nothing else (D4);
 //! - **chance** ([`random`]), from the system or, in tests, from a seed (D16).

@@ -26,6 +26,15 @@ impl Instant {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// A `NumericDate` as others write it (RFC 7519 §2): nonsense becomes the nearest end of time, and adding to it stays
+    /// sane.
+    #[must_use]
+    pub fn from_numeric_date(seconds: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+        let millis = (seconds * 1000.0) as u64;
+        Self(millis.min(1 << 53))
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn millis(self) -> u64 {

@@ -116,14 +116,14 @@ impl AuthorizationServer {
             return Err(refused("must have a jti of at most 256 bytes"));
         }
         let now = self.parts.clock.now();
-        let expires = instant(claims.exp) + SKEW;
+        let expires = Instant::from_numeric_date(claims.exp) + SKEW;
         if expires <= now {
             return Err(refused("has expired"));
         }
-        if instant(claims.exp) > now + LONGEST_LIFE + SKEW {
+        if Instant::from_numeric_date(claims.exp) > now + LONGEST_LIFE + SKEW {
             return Err(refused("lives too long: its exp may be five minutes ahead"));
         }
-        let begins = [claims.nbf, claims.iat].into_iter().flatten().map(instant).max();
+        let begins = [claims.nbf, claims.iat].into_iter().flatten().map(Instant::from_numeric_date).max();
         if begins.is_some_and(|begins| begins > now + SKEW) {
             return Err(refused("comes from the future"));
         }
@@ -160,14 +160,6 @@ fn is_client_assertion(typ: Option<&str>) -> bool {
 /// Whether a `jti` can be remembered.
 pub(super) fn is_name(jti: &str) -> bool {
     !jti.is_empty() && jti.len() <= LONGEST_JTI
-}
-
-/// A NumericDate; nonsense becomes the nearest end of time.
-pub(super) fn instant(seconds: f64) -> Instant {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
-    let millis = (seconds * 1000.0) as u64;
-    // So that adding to it stays sane.
-    Instant::from_millis(millis.min(1 << 53))
 }
 
 fn in_words(unsigned: Unsigned) -> Error {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     AuthorizationServer, Error, ErrorCode, KeySource,
-    assertion::{Audience, LONGEST, SKEW, Unsigned, instant, unproven},
+    assertion::{Audience, LONGEST, SKEW, Unsigned, unproven},
 };
 use crate::{
     domain::{Identity, Instant, UpstreamName},
@@ -124,7 +124,7 @@ impl AuthorizationServer {
     /// The moment after which a word is refused for its age alone, if it is neither too old, nor too young, nor made to
     /// live longer than `most`.
     pub(super) fn age(&self, word: &Word, most: std::time::Duration) -> Result<Instant, Error> {
-        if instant(word.exp) > self.parts.clock.now() + most + SKEW {
+        if Instant::from_numeric_date(word.exp) > self.parts.clock.now() + most + SKEW {
             return Err(doubted("lives too long"));
         }
         self.end(word.exp, Some(word.iat), word.nbf)
@@ -132,11 +132,11 @@ impl AuthorizationServer {
 
     /// The same for whatever life it has.
     pub(super) fn end(&self, exp: f64, iat: Option<f64>, nbf: Option<f64>) -> Result<Instant, Error> {
-        let (now, expires) = (self.parts.clock.now(), instant(exp) + SKEW);
+        let (now, expires) = (self.parts.clock.now(), Instant::from_numeric_date(exp) + SKEW);
         if expires <= now {
             return Err(doubted("has expired"));
         }
-        if [iat, nbf].into_iter().flatten().any(|begins| instant(begins) > now + SKEW) {
+        if [iat, nbf].into_iter().flatten().any(|begins| Instant::from_numeric_date(begins) > now + SKEW) {
             return Err(doubted("comes from the future"));
         }
         Ok(expires)

@@ -18,7 +18,7 @@ const MOST_KEYS: usize = 32;
 /// The longest RSA modulus (8192 bits) and exponent, in base64url characters.
 const LONGEST_RSA: (usize, usize) = (1366, 6);
 /// The members that only a private or a shared key has (RFC 7518 §6).
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+pub(super) const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// Why a text is no set of public keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum Unproven {
 }
 
 /// One key under one algorithm.
-struct Verifying {
+pub(super) struct Verifying {
     kid: Option<String>,
     alg: &'static str,
     verifier: Box<dyn JwsVerifier>,
@@ -122,18 +122,30 @@ impl PublishedKeys {
     }
 }
 
+impl Verifying {
+    /// The payload, if this key made the signature.
+    pub(super) fn verify(&self, token: &str) -> Option<Vec<u8>> {
+        jws::deserialize_compact(token, &*self.verifier).ok().map(|(payload, _)| payload)
+    }
+}
+
 /// The header, read before any key is chosen.
 fn header_of(token: &str) -> Option<JwsHeader> {
-    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    let bytes = strict(token.split('.').next()?)?;
     JwsHeader::from_bytes(&bytes).ok()
 }
 
-fn text<'a>(key: &'a Map<String, Value>, member: &str) -> Option<&'a str> {
+/// Base64url without padding and without stray bits: one spelling for each value.
+pub(super) fn strict(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+pub(super) fn text<'a>(key: &'a Map<String, Value>, member: &str) -> Option<&'a str> {
     key.get(member).and_then(Value::as_str)
 }
 
 /// Under which of our algorithms a key may be used: the one it names, or all of its kind.
-fn algorithms(key: &Map<String, Value>) -> Vec<&'static str> {
+pub(super) fn algorithms(key: &Map<String, Value>) -> Vec<&'static str> {
     let length = |member| text(key, member).map_or(0, str::len);
     let of_kind: &[&'static str] = match (text(key, "kty"), text(key, "crv")) {
         (Some("EC"), Some("P-256")) => &["ES256"],
@@ -146,7 +158,7 @@ fn algorithms(key: &Map<String, Value>) -> Vec<&'static str> {
 }
 
 /// `None` for a key that cannot verify: `use` is `enc`, too short (RSA below 2048 bits), not on its curve.
-fn verifying(key: &Map<String, Value>, alg: &'static str) -> Option<Verifying> {
+pub(super) fn verifying(key: &Map<String, Value>, alg: &'static str) -> Option<Verifying> {
     let kid = text(key, "kid").map(str::to_owned);
     let mut bare = key.clone();
     // Which key is meant is decided above: josekit would refuse a token without `kid`.

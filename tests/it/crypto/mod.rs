@@ -3,6 +3,7 @@
 mod credential;
 mod jose;
 mod keyring;
+mod proof;
 
 use vestibule::crypto::{Keyring, MasterKey, Random, Seeded};
 

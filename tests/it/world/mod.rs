@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod documents;
+pub(crate) mod holder;
 pub(crate) mod mcp;
 pub(crate) mod provider;
 pub(crate) mod rooms;

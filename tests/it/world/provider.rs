@@ -2,7 +2,7 @@
 //! everything that goes wrong at providers.
 
 mod answers;
-mod keys;
+pub(crate) mod keys;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -21,6 +21,22 @@ const RSA: &str = "\
     jMOdz5hdAtfqmKSaDiLajO9/+wIUZdoOS3tTZwFp0bVXTxJ0gHlp+0rfDxn9YFuE0P/njddvDsEhLYHA7G3xt9dQNdr81vVcHta+TbAStkYovt\
     McL6+9fSHLx+7ljh3rOpAQbTU51Az1ED2njGBxuXXdK5aPKp";
 
+/// A key on P-256; the private scalar is `byte`, 32 times.
+pub(crate) fn es256(byte: u8) -> EncodingKey {
+    // PKCS#8 (RFC 5958) of an EC key without its public half.
+    let mut der = vec![
+        0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20,
+    ];
+    der.extend([byte; 32]);
+    EncodingKey::from_ec_der(&der)
+}
+
+/// The one RSA key.
+pub(crate) fn rsa() -> EncodingKey {
+    EncodingKey::from_rsa_der(&STANDARD.decode(RSA).expect("base64"))
+}
+
 /// One signing key with its name.
 pub(crate) struct Key {
     kid: String,
@@ -31,19 +47,12 @@ pub(crate) struct Key {
 impl Key {
     /// ES256; the private scalar is `byte`, 32 times.
     pub(crate) fn es256(byte: u8) -> Self {
-        // PKCS#8 (RFC 5958) of an EC key on P-256 without its public half.
-        let mut der = vec![
-            0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
-            0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20,
-        ];
-        der.extend([byte; 32]);
-        Self { kid: format!("es-{byte}"), algorithm: Algorithm::ES256, key: EncodingKey::from_ec_der(&der) }
+        Self { kid: format!("es-{byte}"), algorithm: Algorithm::ES256, key: es256(byte) }
     }
 
     /// RS256.
     pub(crate) fn rs256() -> Self {
-        let der = STANDARD.decode(RSA).expect("base64");
-        Self { kid: "rs-1".into(), algorithm: Algorithm::RS256, key: EncodingKey::from_rsa_der(&der) }
+        Self { kid: "rs-1".into(), algorithm: Algorithm::RS256, key: rsa() }
     }
 
     /// The public half, for a key set.
