@@ -14,7 +14,7 @@ use vestibule::{
         Secret, Subject, UpstreamLogin, UpstreamName, UpstreamTokens, grant::SecretHash,
     },
     store::{Store, memory::Memory},
-    token::{Algorithm, IdentityClaim, Mint, Minted, Settings},
+    token::{Algorithm, Dpop, IdentityClaim, Mint, Minted, Settings},
 };
 
 fn main() {
@@ -57,6 +57,7 @@ impl Bench {
             life: Duration::from_secs(3600),
             rotate: None,
             claims: vec![IdentityClaim::Email, IdentityClaim::Name],
+            dpop: Dpop::default(),
         };
         let grant = grant();
         let open = Mint::open(settings, store.clone(), keyring.clone(), Arc::new(Stopped), Arc::new(Os));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{section::Section, tree::Origin};
+use super::{section::Section, server::demands_proof, tree::Origin};
 use crate::{
     crypto::jwt::published::PublishedKeys,
     domain::{
@@ -86,6 +86,7 @@ fn one(mut section: Section<'_>, offers: Offers<'_>) -> Option<StaticClient> {
         section.wrong("redirect_uris", problem, remedy);
     }
     let redirect_uris = section.each("redirect_uris", example, RegisteredRedirect::parse);
+    let always_proves = demands_proof(&mut section);
     let scope = section.parsed("scope", "\"mcp\"", |text| Ok::<_, String>(Scope::parse(text)));
     section.finish();
     let client = Client {
@@ -96,6 +97,7 @@ fn one(mut section: Section<'_>, offers: Offers<'_>) -> Option<StaticClient> {
         auth_method: auth_method?,
         grants,
         scope,
+        always_proves,
         edition: None,
     };
     Some(StaticClient { client, secret, keys: keys?, exchange })

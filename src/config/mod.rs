@@ -235,6 +235,12 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
     };
     let resources = resource::read(sections, &around);
     let tokens = server::tokens(&mut top);
+    let demand =
+        resources.iter().any(|resource| resource.demands_proof) || clients.iter().any(|c| c.client.always_proves);
+    if demand && tokens.as_ref().is_some_and(|tokens| tokens.dpop == token::Dpop::Off) {
+        let problem = "is \"off\", but a [[resource]] or [[client]] has dpop = \"required\": it could get no token";
+        top.desk.mistake("tokens.dpop", &Origin::Default, problem, "write dpop = \"allowed\", or \"nonce\"");
+    }
     let asking = server::asking(&mut top);
     let registration = register::read(&mut top);
     let cimd = cimd::read(&mut top, public_url.as_ref());
@@ -284,6 +290,7 @@ fn settings(mut top: Section<'_>) -> Option<Settings> {
             life: tokens.access_life,
             rotate: tokens.rotate_keys,
             claims: tokens.claims,
+            dpop: tokens.dpop,
         },
         telemetry: telemetry?,
         public_url,

@@ -3,6 +3,7 @@
 use super::{
     desk::shown,
     section::Section,
+    server::demands_proof,
     step_up,
     tree::{Node, Origin, Value},
 };
@@ -125,6 +126,7 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
         let remedy = "choose inject = \"identity\" or a header, or give them a [[resource]] of their own";
         section.desk.mistake(&section.at(&format!("allow.{key}")), &place, problem, remedy);
     }
+    let demands_proof = demands_proof(&mut section);
     section.finish();
     let (path, target, Admitted { people, clients, trusts }) = (path?, target?, allow?);
     let title = title.unwrap_or_else(|| match path.rsplit('/').next() {
@@ -145,6 +147,7 @@ fn one(mut section: Section<'_>, path: Option<String>, is_default: bool, around:
         trusts,
         step_up,
         hierarchy,
+        demands_proof,
         is_default,
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     domain::{HttpsUrl, Secret},
     oauth::{ConsentMode, DeviceSettings, NamedResource, Pace, SecretBy},
     telemetry,
-    token::{Algorithm, IdentityClaim},
+    token::{Algorithm, Dpop, IdentityClaim},
 };
 
 /// Claude refreshes up to five minutes before the end (TOK-6).
@@ -120,6 +120,7 @@ pub(super) struct Tokens {
     pub(super) claims: Vec<IdentityClaim>,
     pub(super) named_resource: NamedResource,
     pub(super) secret_by: SecretBy,
+    pub(super) dpop: Dpop,
 }
 
 pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
@@ -160,6 +161,12 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
             "either" => Ok(SecretBy::Either),
             _ => Err("expected registered (header or form, as the client registered) or either"),
         });
+    let dpop = section.parsed_or("dpop", "allowed", "\"allowed\", \"nonce\", or \"off\"", |text| match text {
+        "off" => Ok(Dpop::Off),
+        "allowed" => Ok(Dpop::Allowed),
+        "nonce" => Ok(Dpop::Nonce),
+        _ => Err("expected allowed (whoever brings a proof gets bound tokens), nonce (the same, with nonces) or off"),
+    });
     section.finish();
     Some(Tokens {
         named_resource: named_resource?,
@@ -172,7 +179,18 @@ pub(super) fn tokens(top: &mut Section<'_>) -> Option<Tokens> {
         refresh_grace: refresh_grace?,
         rotate_keys: rotate_keys?,
         claims,
+        dpop: dpop?,
     })
+}
+
+/// `dpop` of a resource or a client: whether it does without proofs.
+pub(super) fn demands_proof(section: &mut Section<'_>) -> bool {
+    let demands = section.parsed_or("dpop", "allowed", "\"allowed\", or \"required\"", |text| match text {
+        "allowed" => Ok(false),
+        "required" => Ok(true),
+        _ => Err("expected allowed, or required (only tokens that are bound to a key)"),
+    });
+    demands.unwrap_or_default()
 }
 
 fn algorithm(section: &mut Section<'_>) -> Option<Algorithm> {

@@ -206,6 +206,9 @@ pub struct Client {
     pub grants: BTreeSet<GrantType>,
     /// The scope it registered, if it named one.
     pub scope: Option<Scope>,
+    /// Whether it gets no token but those bound to a key of its own (`dpop_bound_access_tokens`, RFC 9449 §5.2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_proves: bool,
     /// Names what a person agrees to where it can change under one id: a digest of the name, redirect URIs, keys and
     /// method in a metadata document (CIMD-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]

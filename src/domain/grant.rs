@@ -4,7 +4,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, Subject, UpstreamName, UpstreamTokens,
+    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, Subject, Thumbprint, UpstreamName,
+    UpstreamTokens,
     secret::{Secret, in_record},
 };
 
@@ -108,6 +109,9 @@ pub enum GrantStage {
         challenge: CodeChallenge,
         /// Whether a refresh token may follow.
         may_refresh: bool,
+        /// The key that the code is bound to, where the client said which it would prove (`dpop_jkt`, RFC 9449 §10).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<Thumbprint>,
     },
     /// The code was redeemed, by the one winner; or there was none.
     Active {
@@ -136,6 +140,9 @@ pub struct RefreshChain {
     /// Short name of the master key that made the current token's MAC; `None` in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The client's key that the tokens are bound to, where a public client proved to hold one (RFC 9449 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Thumbprint>,
 }
 
 /// A refresh token that was rotated away.

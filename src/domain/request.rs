@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BrowserId, Client, CodeChallenge, DeviceId, Instant, RedirectUri, RequestId, ResourceUri, Scope,
+    BrowserId, Client, CodeChallenge, DeviceId, Instant, RedirectUri, RequestId, ResourceUri, Scope, Thumbprint,
     secret::{Secret, in_record},
 };
 
@@ -43,6 +43,9 @@ pub enum Reply {
         state: Option<String>,
         /// The client's S256 challenge.
         challenge: CodeChallenge,
+        /// The key that the code is to be bound to (`dpop_jkt`, RFC 9449 §10).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<Thumbprint>,
     },
     /// To a device that polls (RFC 8628).
     Device(DeviceId),

@@ -255,6 +255,8 @@ pub struct Resource {
     pub step_up: StepUp,
     /// Which scopes contain which others (CH-6).
     pub hierarchy: Hierarchy,
+    /// Whether only tokens that are bound to a key are let in (`dpop_bound_access_tokens_required`, RFC 9728 §2).
+    pub demands_proof: bool,
     /// Whether the root documents of the origin speak of this one (PRM-11).
     pub is_default: bool,
 }

@@ -16,10 +16,11 @@ use crate::{
     crypto::hash,
     domain::{
         AuthorizationRequest, BrowserId, Client, ClientOrigin, CodeChallenge, Consent, DocumentUrl, GrantType,
-        RedirectUri, Reply, RequestId, RequestStage, Resource, Scope, Secret, UpstreamState, client::RedirectRefused,
-        scope::OFFLINE_ACCESS,
+        RedirectUri, Reply, RequestId, RequestStage, Resource, Scope, Secret, Thumbprint, UpstreamState,
+        client::RedirectRefused, proof::NotAThumbprint, scope::OFFLINE_ACCESS,
     },
     store::{self, Unavailable},
+    token::Dpop,
     upstream::{Account, Begin, Upstream},
 };
 
@@ -51,14 +52,15 @@ impl AuthorizationServer {
             }
         }
         let to = ReplyTo { client: &client, redirect: &redirect, state: given.one("state").ok().flatten() };
-        let (resource, scope, challenge) = match self.check(given, to) {
-            Ok(terms) => terms,
+        let checked = self.check(given, to).and_then(|terms| Ok((terms, self.holder(given)?)));
+        let ((resource, scope, challenge), holder) = match checked {
+            Ok(checked) => checked,
             Err(error) => return self.answer_error(to, &error, None),
         };
         let state = to.state.map(str::to_owned);
         let request = AuthorizationRequest {
             id: RequestId::from_bytes(self.parts.random.bytes()),
-            reply: Reply::Redirect { to: redirect, was_given, state, challenge },
+            reply: Reply::Redirect { to: redirect, was_given, state, challenge, holder },
             resource: resource.uri.clone(),
             scope,
             browser: browser.id,
@@ -146,6 +148,13 @@ impl AuthorizationServer {
                 AuthorizeQuestion::Refused(code, why) => return Err(Error::new(code, why)),
             };
         }
+    }
+
+    /// The key that the client will prove to hold when it redeems its code (`dpop_jkt`, RFC 9449 §10).
+    fn holder(&self, given: Given<'_>) -> Result<Option<Thumbprint>, Error> {
+        let named = given.first("dpop_jkt").filter(|_| self.parts.mint.dpop() != Dpop::Off);
+        let bad = |bad: NotAThumbprint| Error::new(ErrorCode::InvalidRequest, format!("dpop_jkt: {bad}"));
+        named.map(str::parse).transpose().map_err(bad)
     }
 
     /// The dispatcher: ask the human, or go upstream where the human need not be asked (D10, CON-8).

@@ -238,7 +238,7 @@ impl AuthorizationServer {
         tokens: UpstreamTokens,
         identity: Identity,
     ) -> Result<String, Error> {
-        let Reply::Redirect { to, was_given, challenge, .. } = &request.reply else { return Err(gone()) };
+        let Reply::Redirect { to, was_given, challenge, holder, .. } = &request.reply else { return Err(gone()) };
         let random = &*self.parts.random;
         let id = GrantId::from_bytes(random.bytes());
         let (code, text) = hash::issue::<AuthorizationCode>(&self.parts.keyring, *id.as_bytes(), 0, random);
@@ -258,6 +258,7 @@ impl AuthorizationServer {
                 redirect: was_given.then(|| to.as_str().to_owned()),
                 challenge: challenge.clone(),
                 may_refresh: request.client.may(GrantType::RefreshToken),
+                holder: *holder,
             },
         };
         if !self.parts.store.insert(&grant).await? {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     AuthorizationServer, Error, ErrorCode, Manage, Refusal, RefusalPage,
     document::{Described, Failure},
+    register::Accepted,
 };
 use crate::{
     domain::{
@@ -33,6 +34,8 @@ struct Sealed {
     may_use_device: bool,
     #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
     without_code: bool,
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    always_proves: bool,
 }
 
 impl Sealed {
@@ -95,24 +98,20 @@ impl AuthorizationServer {
     /// Makes the id of a registration out of the registration itself. Equal public registrations give equal ids: the
     /// ports of loopback addresses are taken away first, unless the operator lets them count (AZ-3). Confidential ones are
     /// salted.
-    pub(super) fn seal_client(
-        &self,
-        redirect_uris: &[RegisteredRedirect],
-        name: Option<ClientName>,
-        auth_method: ClientAuthMethod,
-        grants: &BTreeSet<GrantType>,
-    ) -> ClientId {
+    pub(super) fn seal_client(&self, accepted: &Accepted) -> ClientId {
+        let Accepted { redirects, name, method, grants, always_proves } = accepted;
         let sealed = Sealed {
-            redirect_uris: self.kept(redirect_uris),
-            name,
-            auth_method,
+            redirect_uris: self.kept(redirects),
+            name: name.clone(),
+            auth_method: *method,
             may_refresh: grants.contains(&GrantType::RefreshToken),
             may_use_device: grants.contains(&GrantType::DeviceCode),
             without_code: !grants.contains(&GrantType::AuthorizationCode),
+            always_proves: *always_proves,
         };
         let plain = serde_json::to_vec(&sealed).unwrap_or_default();
         let keyring = &self.parts.keyring;
-        let is_its_own = auth_method.is_confidential() || self.settings.registration.manage == Manage::All;
+        let is_its_own = method.is_confidential() || self.settings.registration.manage == Manage::All;
         let bytes = if is_its_own {
             keyring.seal(ClientId::PURPOSE, b"", &plain, &*self.parts.random)
         } else {
@@ -182,6 +181,7 @@ impl AuthorizationServer {
             redirect_uris: sealed.redirect_uris,
             auth_method: sealed.auth_method,
             scope: None,
+            always_proves: sealed.always_proves,
             edition: None,
         })
     }

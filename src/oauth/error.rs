@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::{
     store,
-    token::{MintFailed, RenewFailed},
+    token::{MintFailed, NotSpent, ProofRefused, RenewFailed},
     upstream,
 };
 
@@ -43,6 +43,10 @@ pub enum ErrorCode {
     ExpiredToken,
     /// 429 + `Retry-After`. No RFC's, but the name that the MCP SDKs know.
     TooManyRequests,
+    /// 400 (RFC 9449 §5).
+    InvalidDpopProof,
+    /// 400, with `DPoP-Nonce` (RFC 9449 §8).
+    UseDpopNonce,
     /// 503 + `Retry-After`.
     TemporarilyUnavailable,
     /// 500.
@@ -70,6 +74,8 @@ impl ErrorCode {
             Self::SlowDown => "slow_down",
             Self::ExpiredToken => "expired_token",
             Self::TooManyRequests => "too_many_requests",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -141,6 +147,26 @@ impl Error {
 impl From<store::Unavailable> for Error {
     fn from(outage: store::Unavailable) -> Self {
         Self::new(ErrorCode::TemporarilyUnavailable, "the store does not answer, try again").because(outage)
+    }
+}
+
+/// RFC 9449 §5, §8.
+impl From<ProofRefused> for Error {
+    fn from(why: ProofRefused) -> Self {
+        let code = match why {
+            ProofRefused::Nonce => ErrorCode::UseDpopNonce,
+            _ => ErrorCode::InvalidDpopProof,
+        };
+        Self::new(code, why.to_string())
+    }
+}
+
+impl From<NotSpent> for Error {
+    fn from(not: NotSpent) -> Self {
+        match not {
+            NotSpent::Refused(why) => why.into(),
+            NotSpent::Unavailable(outage) => outage.into(),
+        }
     }
 }
 

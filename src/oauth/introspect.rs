@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, Parameters, parameters::Given};
-use crate::domain::{Client, ClientId, ClientOrigin, Scope};
+use crate::domain::{Client, ClientId, ClientOrigin, Grant, GrantStage, Scope, Thumbprint};
 
 /// RFC 7662 §2.2.
 #[derive(Debug, Default, Serialize)]
@@ -27,7 +27,7 @@ pub struct Said {
     pub scope: Scope,
     /// The MCP client it was issued to.
     pub client_id: ClientId,
-    /// `Bearer`; only for access tokens.
+    /// `Bearer` or `DPoP`; only for access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<&'static str>,
     /// When it ends, in seconds since the epoch.
@@ -44,6 +44,9 @@ pub struct Said {
     /// Its own name; only for access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
+    /// The key that it is bound to (RFC 9449 §6.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
     /// Who acts for the person (RFC 8693 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
@@ -54,6 +57,13 @@ pub struct Said {
 pub struct Act {
     /// The client's subject.
     pub sub: String,
+}
+
+/// RFC 7800 §3.1.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Confirmation {
+    /// RFC 9449 §6.1.
+    pub jkt: Thumbprint,
 }
 
 impl AuthorizationServer {
@@ -91,7 +101,9 @@ impl AuthorizationServer {
     async fn said_by(&self, token: &str) -> Result<Option<Said>, Error> {
         let iss = self.issuer.clone();
         if let Some(grant) = self.refreshable(token).await? {
+            let cnf = holder(&grant).map(|jkt| Confirmation { jkt });
             return Ok(Some(Said {
+                cnf,
                 scope: grant.scope,
                 client_id: grant.client,
                 token_type: None,
@@ -108,7 +120,7 @@ impl AuthorizationServer {
         Ok(inspected.map(|access| Said {
             scope: access.scope,
             client_id: access.client,
-            token_type: Some("Bearer"),
+            token_type: Some(if access.key.is_some() { "DPoP" } else { "Bearer" }),
             exp: access.expires.secs(),
             iat: Some(access.issued.secs()),
             sub: access.subject,
@@ -116,8 +128,15 @@ impl AuthorizationServer {
             iss,
             jti: Some(access.id),
             act: access.actor.map(|sub| Act { sub }),
+            cnf: access.key.map(|jkt| Confirmation { jkt }),
         }))
     }
+}
+
+/// The key that the refresh tokens of a Grant are bound to.
+fn holder(grant: &Grant) -> Option<Thumbprint> {
+    let GrantStage::Active { refresh, .. } = &grant.stage else { return None };
+    refresh.as_ref().and_then(|chain| chain.holder)
 }
 
 fn may_hear(client: &Client, said: &Said) -> bool {

@@ -77,11 +77,12 @@ impl AuthorizationServer {
         if named.client_secret.as_ref().is_some_and(|presented| !is_its_secret(presented)) {
             return Err(metadata("client_secret is issued here; it cannot be chosen"));
         }
-        let Accepted { redirects, name, method, grants } = self.accept(&asked)?;
+        let Accepted { redirects, name, method, grants, always_proves } = self.accept(&asked)?;
         let is_same = self.kept(&redirects) == client.redirect_uris
             && name == client.name
             && method == client.auth_method
-            && grants == client.grants;
+            && grants == client.grants
+            && always_proves == client.always_proves;
         if !is_same {
             let why = "a registration cannot be changed here, since its client_id holds it; register anew, then delete this one";
             return Err(Error::new(ErrorCode::AccessDenied, why));
@@ -145,6 +146,7 @@ impl AuthorizationServer {
             name: client.name,
             method: client.auth_method,
             grants: client.grants,
+            always_proves: client.always_proves,
         };
         self.registered(&client.id, &accepted, &redirect_uris).document()
     }

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::{AuthorizationServer, Gate, NamedResource, Parts, Settings, grant::JWT_BEARER};
 use crate::{
-    crypto::jwt::published::ASSERTION_ALGS,
+    crypto::jwt::{proof::PROOF_ALGS, published::ASSERTION_ALGS},
     domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
+    token::Dpop,
 };
 
 /// EMA-5; registered by the Enterprise-Managed Authorization extension.
@@ -48,6 +49,8 @@ struct ServerMetadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id_metadata_document_supported: Option<bool>,
     code_challenge_methods_supported: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dpop_signing_alg_values_supported: Option<[&'a str; 4]>,
     authorization_response_iss_parameter_supported: bool,
     subject_types_supported: [&'a str; 1],
     id_token_signing_alg_values_supported: [&'a str; 1],
@@ -92,6 +95,10 @@ struct ResourceMetadata<'a> {
     authorization_servers: [&'a str; 1],
     scopes_supported: Vec<&'a str>,
     bearer_methods_supported: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dpop_signing_alg_values_supported: Option<[&'a str; 4]>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dpop_bound_access_tokens_required: bool,
 }
 
 impl Documents {
@@ -104,6 +111,8 @@ impl Documents {
                 authorization_servers: [issuer],
                 scopes_supported: resource.scopes.iter().filter(|s| *s != OFFLINE_ACCESS).collect(),
                 bearer_methods_supported: ["header"],
+                dpop_signing_alg_values_supported: proof_algs(parts),
+                dpop_bound_access_tokens_required: resource.demands_proof,
             })
         };
         let mut resources: BTreeMap<String, Bytes> =
@@ -142,10 +151,16 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
         auth_methods: AuthMethods::of(is_announcing || has_static_keys),
         client_id_metadata_document_supported: is_announcing.then_some(true),
         code_challenge_methods_supported: ["S256"],
+        dpop_signing_alg_values_supported: proof_algs(parts),
         authorization_response_iss_parameter_supported: true,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: [parts.mint.algorithm()],
     })
+}
+
+/// RFC 9449 §5.1: that it is there says that proofs are understood.
+fn proof_algs(parts: &Parts) -> Option<[&'static str; 4]> {
+    (parts.mint.dpop() != Dpop::Off).then_some(PROOF_ALGS)
 }
 
 /// Whether a person may come with somebody's word for them (EMA-5).

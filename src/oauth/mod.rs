@@ -20,6 +20,9 @@
 //! wins; the others are told so, kindly where they are people, and within the grace of a refresh they get what the
 //! winner got. Credentials bear a MAC, so a forgery never reaches the Store and kills nothing (S11).
 //!
+//! A client may prove with a key that tokens shall be bound to (DPoP, RFC 9449): the proof is judged in `token`, whose tokens
+//! are bound is decided in `grant::holder`, and to be bound is never undone by coming without a proof.
+//!
 //! **Neighbours.** Leans on `token` (mint), `store`, `upstream`, `crypto` and `domain`; is called by `web`.
 //!
 //! **Nevers.** No HTTP types, no `proxy`, no `config`. Nothing is redirected to but a `RedirectUri` that the client
@@ -61,7 +64,7 @@ pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
 use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
-pub use introspect::{Act, Introspection, Said};
+pub use introspect::{Act, Confirmation, Introspection, Said};
 pub use issuer::{Introduction, SpeaksFor, TrustedIssuer};
 pub use pace::Pace;
 use pace::Turnstile;
@@ -263,6 +266,12 @@ impl AuthorizationServer {
     #[must_use]
     pub fn protected_resource(&self, path: &str) -> Option<Bytes> {
         self.documents.resources.get(path.trim_end_matches('/')).cloned()
+    }
+
+    /// The nonce for the next proof, where proofs need one (RFC 9449 §8.2).
+    #[must_use]
+    pub fn dpop_nonce(&self) -> Option<String> {
+        self.parts.mint.dpop_nonce()
     }
 
     /// The published keys.

@@ -7,9 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{AuthorizationServer, Error, ErrorCode, metadata::all_scopes};
-use crate::domain::{
-    ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, RegisteredRedirect, Scope, Secret,
-    scope::OFFLINE_ACCESS,
+use crate::{
+    domain::{
+        ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, RegisteredRedirect, Scope, Secret,
+        scope::OFFLINE_ACCESS,
+    },
+    token::Dpop,
 };
 
 /// The longest body that is read.
@@ -27,6 +30,7 @@ pub(super) struct Asked {
     response_types: Option<Vec<String>>,
     scope: Option<String>,
     application_type: Option<String>,
+    dpop_bound_access_tokens: Option<bool>,
 }
 
 /// What of it is enforced.
@@ -35,6 +39,7 @@ pub(super) struct Accepted {
     pub(super) name: Option<ClientName>,
     pub(super) method: ClientAuthMethod,
     pub(super) grants: BTreeSet<GrantType>,
+    pub(super) always_proves: bool,
 }
 
 /// RFC 7591 §3.2.1 and RFC 7592 §3: what was accepted and is enforced, defaults filled in, never a `null` (DCR-2,
@@ -61,6 +66,8 @@ pub(super) struct Registered<'a> {
     token_endpoint_auth_method: &'static str,
     pub(super) application_type: &'static str,
     pub(super) scope: Scope,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dpop_bound_access_tokens: bool,
 }
 
 impl Registered<'_> {
@@ -80,7 +87,7 @@ impl AuthorizationServer {
         self.may_register(bearer)?;
         let asked = Asked::read(body)?;
         let accepted = self.accept(&asked)?;
-        let id = self.seal_client(&accepted.redirects, accepted.name.clone(), accepted.method, &accepted.grants);
+        let id = self.seal_client(&accepted);
         if id.as_str().len() > ClientId::LONGEST {
             return Err(redirect("the redirect URIs are too long altogether"));
         }
@@ -116,6 +123,7 @@ impl AuthorizationServer {
             token_endpoint_auth_method: accepted.method.as_str(),
             application_type: application_type(None, &accepted.redirects),
             scope: all_scopes(&self.parts.resources),
+            dpop_bound_access_tokens: accepted.always_proves,
         }
     }
 
@@ -127,7 +135,9 @@ impl AuthorizationServer {
         let redirects = if has_code || !uris.is_empty() { self.redirects(uris)? } else { Vec::new() };
         let method = auth_method(asked.token_endpoint_auth_method.as_deref())?;
         let name = asked.client_name.as_deref().map(ClientName::tamed).filter(|name| !name.as_str().is_empty());
-        Ok(Accepted { redirects, name, method, grants })
+        // Where proofs are off it means nothing, as §2 has it of what a server does not know.
+        let always_proves = asked.dpop_bound_access_tokens.unwrap_or(false) && self.parts.mint.dpop() != Dpop::Off;
+        Ok(Accepted { redirects, name, method, grants, always_proves })
     }
 
     /// DCR-5: one bad URI refuses the whole registration; a kept list is never silently shortened.

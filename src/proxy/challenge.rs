@@ -1,12 +1,18 @@
 //! What a refused request hears: 401 and 403 with one `WWW-Authenticate` (RFC 6750 §3, RFC 9728 §5.1), the rest without.
+//!
+//! One challenge and not two, since clients stumble over a list: `DPoP` (RFC 9449 §7.1) where the request used it or has to,
+//! `Bearer` for everybody else. That proofs are understood here, a client that would make them reads in the metadata.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::Body;
 use crate::{
+    crypto::jwt::proof::PROOF_ALGS,
     domain::{Resource, Scope},
-    token::Refused,
+    token::{ProofRefused, Refused},
 };
 
 /// Why a request goes no further. The closed list; each has one status, one code and one sentence.
@@ -36,6 +42,16 @@ pub(super) enum Refusal {
     WrongAudience,
     /// The Grant is gone.
     Revoked,
+    /// The token is bound to a key, and came as a bearer token (RFC 9449 §7.1).
+    Bound,
+    /// The token is not bound to a key, and came with a proof.
+    NotBound,
+    /// The token is bound to another key than the proof's.
+    OtherKey,
+    /// The Resource lets bound tokens in alone.
+    ProofDemanded,
+    /// The proof is none for this request.
+    Proof(ProofRefused),
     /// The target refused what we injected: the person has to log in anew.
     UpstreamRefused,
     /// The target refused what the operator configured: no login of anybody's can mend that.
@@ -73,6 +89,11 @@ impl Refusal {
             | Self::Expired
             | Self::WrongAudience
             | Self::Revoked
+            | Self::Bound
+            | Self::NotBound
+            | Self::OtherKey
+            | Self::ProofDemanded
+            | Self::Proof(_)
             | Self::UpstreamRefused => StatusCode::UNAUTHORIZED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -81,7 +102,14 @@ impl Refusal {
         }
     }
 
-    const fn body(self) -> &'static str {
+    fn body(self) -> Cow<'static, str> {
+        match self {
+            Self::Proof(why) => Cow::Owned(format!(r#"{{"error":"{}","error_description":"{why}"}}"#, proof_code(why))),
+            other => Cow::Borrowed(other.fixed_body()),
+        }
+    }
+
+    const fn fixed_body(self) -> &'static str {
         match self {
             Self::Misdirected => {
                 r#"{"error":"misdirected_request","error_description":"this host name is not served here"}"#
@@ -109,6 +137,19 @@ impl Refusal {
                 r#"{"error":"invalid_token","error_description":"the access token is for another resource"}"#
             }
             Self::Revoked => r#"{"error":"invalid_token","error_description":"the access token was revoked"}"#,
+            Self::Bound => {
+                r#"{"error":"invalid_token","error_description":"the access token is bound to a key; use the DPoP scheme"}"#
+            }
+            Self::NotBound => {
+                r#"{"error":"invalid_token","error_description":"the access token is not bound to a key; use the Bearer scheme"}"#
+            }
+            Self::OtherKey => {
+                r#"{"error":"invalid_token","error_description":"the access token is bound to another key"}"#
+            }
+            Self::ProofDemanded => {
+                r#"{"error":"invalid_token","error_description":"this resource takes access tokens that are bound to a key alone (DPoP)"}"#
+            }
+            Self::Proof(_) => r#"{"error":"invalid_dpop_proof"}"#,
             Self::UpstreamRefused => {
                 r#"{"error":"invalid_token","error_description":"the MCP server no longer accepts the login behind this token"}"#
             }
@@ -137,7 +178,16 @@ impl Refusal {
     }
 
     /// The challenge's own attributes; `None` where there is no challenge (CH-8: only on 401 and 403).
-    const fn error(self) -> Option<&'static str> {
+    fn error(self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Proof(why) => {
+                Some(Cow::Owned(format!(r#"error="{}", error_description="{why}", "#, proof_code(why))))
+            }
+            other => other.fixed_error().map(Cow::Borrowed),
+        }
+    }
+
+    const fn fixed_error(self) -> Option<&'static str> {
         match self {
             Self::NoCredentials => Some(""),
             Self::Invalid => Some(r#"error="invalid_token", error_description="the access token is not valid", "#),
@@ -146,6 +196,18 @@ impl Refusal {
                 Some(r#"error="invalid_token", error_description="the access token is for another resource", "#)
             }
             Self::Revoked => Some(r#"error="invalid_token", error_description="the access token was revoked", "#),
+            Self::Bound => Some(
+                r#"error="invalid_token", error_description="the access token is bound to a key; use the DPoP scheme", "#,
+            ),
+            Self::NotBound => Some(
+                r#"error="invalid_token", error_description="the access token is not bound to a key; use the Bearer scheme", "#,
+            ),
+            Self::OtherKey => {
+                Some(r#"error="invalid_token", error_description="the access token is bound to another key", "#)
+            }
+            Self::ProofDemanded => Some(
+                r#"error="invalid_token", error_description="this resource takes access tokens that are bound to a key alone", "#,
+            ),
             Self::UpstreamRefused => Some(
                 r#"error="invalid_token", error_description="the MCP server no longer accepts the login behind this token", "#,
             ),
@@ -164,8 +226,20 @@ impl From<&Refused> for Refusal {
             Refused::Expired => Self::Expired,
             Refused::WrongAudience => Self::WrongAudience,
             Refused::Revoked => Self::Revoked,
+            Refused::Bound => Self::Bound,
+            Refused::NotBound => Self::NotBound,
+            Refused::OtherKey => Self::OtherKey,
+            Refused::Proof(why) => Self::Proof(*why),
             Refused::Unavailable(_) => Self::Unavailable,
         }
+    }
+}
+
+/// RFC 9449 §7.1, §9.
+const fn proof_code(why: ProofRefused) -> &'static str {
+    match why {
+        ProofRefused::Nonce => "use_dpop_nonce",
+        _ => "invalid_dpop_proof",
     }
 }
 
@@ -176,6 +250,10 @@ pub(super) struct Challenge {
     tail: String,
     /// `resource_metadata="…"` alone.
     metadata: String,
+    /// `algs="…", `
+    algs: String,
+    /// Whether nobody is let in by the other scheme.
+    demands_proof: bool,
 }
 
 impl Challenge {
@@ -198,25 +276,35 @@ impl Challenge {
             tail.push_str(&scope);
             tail.push('"');
         }
-        Self { tail, metadata }
+        let algs = format!(r#"algs="{}", "#, PROOF_ALGS.join(" "));
+        Self { tail, metadata, algs, demands_proof: resource.demands_proof }
     }
 
-    fn header(&self, refusal: Refusal) -> Option<HeaderValue> {
+    /// Scheme and, for proofs, algorithms; what was wrong stands between them.
+    fn scheme(&self, is_dpop: bool) -> (&'static str, &str) {
+        if is_dpop || self.demands_proof { ("DPoP", &self.algs) } else { ("Bearer", "") }
+    }
+
+    fn header(&self, refusal: Refusal, is_dpop: bool) -> Option<HeaderValue> {
         let error = refusal.error()?;
-        HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {error}{}", self.tail))).ok()
+        // A client that lost its key's scheme on the way is told to take it up again.
+        let (scheme, algs) = self.scheme(is_dpop || refusal == Refusal::Bound);
+        HeaderValue::from_maybe_shared(Bytes::from(format!("{scheme} {error}{algs}{}", self.tail))).ok()
     }
 }
 
-const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The answer where the token is good and does not permit this operation: what a token needs that permits it, in one
 /// challenge (CH-4, CH-5).
-pub(super) fn ask_for_more(challenge: &Challenge, needs: &Scope) -> Response<Body> {
-    let mut response = answer(Refusal::InsufficientScope, None);
+pub(super) fn ask_for_more(challenge: &Challenge, needs: &Scope, is_dpop: bool) -> Response<Body> {
+    let mut response = answer(Refusal::InsufficientScope, None, is_dpop);
+    let (scheme, algs) = challenge.scheme(is_dpop);
     let text = format!(
-        r#"Bearer error="insufficient_scope", error_description="this operation needs more than the access token permits", {}, scope="{needs}""#,
+        r#"{scheme} error="insufficient_scope", error_description="this operation needs more than the access token permits", {algs}{}, scope="{needs}""#,
         challenge.metadata
     );
     *response.body_mut() = Body::whole(Bytes::from_static(
@@ -228,16 +316,21 @@ pub(super) fn ask_for_more(challenge: &Challenge, needs: &Scope) -> Response<Bod
     response
 }
 
-/// The answer to a refused request. `challenge` is that of the Resource it was for, if it got that far.
-pub(super) fn answer(refusal: Refusal, challenge: Option<&Challenge>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(Bytes::from_static(refusal.body().as_bytes())));
+/// The answer to a refused request. `challenge` is that of the Resource it was for, if it got that far; `is_dpop` whether
+/// the request speaks of proofs.
+pub(super) fn answer(refusal: Refusal, challenge: Option<&Challenge>, is_dpop: bool) -> Response<Body> {
+    let body = match refusal.body() {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     // CH-9. `HeaderName` constants of CORS are all in `http`.
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    if let Some(value) = challenge.and_then(|challenge| challenge.header(refusal)) {
+    if let Some(value) = challenge.and_then(|challenge| challenge.header(refusal, is_dpop)) {
         headers.insert(header::WWW_AUTHENTICATE, value);
     }
     let more: Option<(HeaderName, &'static str)> = match refusal {
@@ -249,4 +342,11 @@ pub(super) fn answer(refusal: Refusal, challenge: Option<&Challenge>) -> Respons
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// RFC 9449 §8.2: the nonce for the next proof, on whatever answer.
+pub(super) fn put_nonce(response: &mut Response<Body>, nonce: Option<String>) {
+    if let Some(value) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+        response.headers_mut().insert(HeaderName::from_static("dpop-nonce"), value);
+    }
 }

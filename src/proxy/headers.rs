@@ -364,7 +364,8 @@ pub(super) fn undress(headers: &mut HeaderMap) {
     let has_options = lists_names(headers);
     take_out::<8>(headers, |name, headers| match name {
         "content-type" | "content-length" | "date" | "server" | "mcp-session-id" => false,
-        "www-authenticate" => true,
+        // Of the target's proofs, if it wants any, the client has none to make.
+        "www-authenticate" | "dpop-nonce" => true,
         other => is_hop_by_hop(other) || (has_options && is_named_by_connection(other, headers)),
     });
 }

@@ -6,8 +6,8 @@
 //!
 //! 1. `Host` and `Origin` (421, 403): nobody else's page may talk to us through a browser (S23).
 //! 2. path → Resource, whole segments, the longest wins.
-//! 3. the gate (400, 401, 403, 503): bearer token → [`Caller`]. Nothing of the request is looked
-//!    at before, and the target hears nothing of a request that fails here (CH-8).
+//! 3. the gate (400, 401, 403, 503): access token → [`Caller`], and with the `DPoP` scheme the proof that it is in the hands
+//!    it was made for (RFC 9449 §7). Nothing of the request is looked at before, and the target hears nothing of a request that fails here (CH-8).
 //! 4. whose session (404, SES-2).
 //! 5. whether the token permits this operation (403, 400), where the operator wrote step-up rules (SC-3).
 //! 6. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
@@ -41,6 +41,7 @@ use body::End;
 use bytes::Bytes;
 use challenge::Refusal;
 use forward::{Https, Road};
+use gate::Scheme;
 use headers::Doorplate;
 use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::PathAndQuery};
 use replay::Replay;
@@ -50,7 +51,7 @@ use step_up::Judgement;
 
 use crate::{
     domain::{Clock, HttpsUrl, Injection, Resource},
-    token::{Caller, Mint},
+    token::{Caller, Dpop, Mint},
 };
 
 /// What a room may say went wrong inside a stream.
@@ -141,14 +142,19 @@ where
     /// None.
     pub async fn handle(&self, request: Request<B>) -> Result<Response<Body>, Infallible> {
         if let Err(refusal) = self.check_door(&request) {
-            return Ok(challenge::answer(refusal, None));
+            return Ok(challenge::answer(refusal, None, false));
         }
         let Some(((route, road), rest)) = self.route_at(request.uri().path()) else {
-            return Ok(challenge::answer(Refusal::NoResource, None));
+            return Ok(challenge::answer(Refusal::NoResource, None, false));
         };
         let aim = route.aim(rest, request.uri().query());
+        let is_dpop = Scheme::is_dpop(request.headers()) && self.mint.dpop() != Dpop::Off;
         let answer = self.pass(route, road, aim, request).await;
-        Ok(answer.unwrap_or_else(|refusal| challenge::answer(refusal, Some(&route.challenge))))
+        let mut answer = answer.unwrap_or_else(|refusal| challenge::answer(refusal, Some(&route.challenge), is_dpop));
+        if is_dpop {
+            challenge::put_nonce(&mut answer, self.mint.dpop_nonce());
+        }
+        Ok(answer)
     }
 
     fn check_door(&self, request: &Request<B>) -> Result<(), Refusal> {
@@ -166,8 +172,11 @@ where
     ) -> Result<Response<Body>, Refusal> {
         let (mut parts, body) = request.into_parts();
         let resource = &*route.resource;
-        let token = gate::bearer(&parts.headers, parts.uri.query())?;
-        let caller = gate::admit(&self.mint, resource, token).await?;
+        let caller = match gate::presented(&parts.headers, parts.uri.query())? {
+            (Scheme::Bearer, token) => gate::admit(&self.mint, resource, token).await?,
+            // Boxed: it would make the future of every call larger.
+            (Scheme::Dpop, token) => Box::pin(gate::admit_proven(&self.mint, route, &parts, token)).await?,
+        };
         let subject = &caller.identity.subject;
         let named = self.sessions.enter(&parts.headers, resource.uri.as_str(), subject).ok_or(Refusal::NoSession)?;
         let aim = aim?;
@@ -178,7 +187,7 @@ where
                 Judgement::Permitted(body) => body,
                 Judgement::Needs(scope) => {
                     tracing::info!(resource = %resource.uri, %scope, client = %caller.client, "an operation needs more scope");
-                    return Ok(challenge::ask_for_more(&route.challenge, &scope));
+                    return Ok(challenge::ask_for_more(&route.challenge, &scope, caller.key.is_some()));
                 }
             }
         };

@@ -13,6 +13,8 @@ pub(super) struct Route {
     pub(super) resource: Arc<Resource>,
     pub(super) challenge: Challenge,
     pub(super) dressing: Dressing,
+    /// The public origin, where proofs have to be made for (D9).
+    pub(super) origin: String,
     /// Path and query of the target as it was configured: where nearly every request goes.
     target: PathAndQuery,
 }
@@ -23,10 +25,12 @@ impl Route {
     pub(super) fn new(resource: &Arc<Resource>, settings: &Settings) -> Result<Self, String> {
         let url = resource.target.as_url();
         let bad = |_| format!("target {url}: not an address");
+        let origin = settings.public_url.origin();
         Ok(Self {
             resource: Arc::clone(resource),
-            challenge: Challenge::of(resource, &settings.public_url.origin()),
+            challenge: Challenge::of(resource, &origin),
             dressing: Dressing::new(resource, &settings.public_url)?,
+            origin,
             target: url[url::Position::BeforePath..url::Position::AfterQuery].parse().map_err(bad)?,
         })
     }
@@ -96,6 +100,7 @@ mod tests {
             trusts: Trusts::default(),
             step_up: StepUp::default(),
             hierarchy: Hierarchy::default(),
+            demands_proof: false,
             is_default: false,
         };
         let settings = Settings {

@@ -7,7 +7,7 @@ use crate::{
     crypto::hash::sha256,
     domain::{
         ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, Consent, Device, EnteredCode,
-        FetchedDocument, Grant, Instant, ResourceUri, SpentAssertion,
+        FetchedDocument, Grant, Instant, ResourceUri, SpentAssertion, SpentProof,
     },
 };
 
@@ -135,6 +135,20 @@ impl Record for SpentAssertion {
 
     fn id(&self) -> String {
         digest(&[&self.issuer, &self.jti])
+    }
+
+    fn expires(&self) -> Instant {
+        self.expires
+    }
+}
+
+/// `proof/{hash of key and jti}`. Inserted, durably: of many who present one proof at `/token`, one gets in.
+impl Record for SpentProof {
+    const KIND: &'static str = "proof";
+    const PURPOSE: &'static str = "store/proof";
+
+    fn id(&self) -> String {
+        digest(&[&self.key.to_string(), &self.jti])
     }
 
     fn expires(&self) -> Instant {

@@ -2,7 +2,7 @@
 
 use super::Mint;
 use crate::{
-    domain::{ClientId, Grant, GrantId, GrantStage, Instant, Scope},
+    domain::{ClientId, Grant, GrantId, GrantStage, Instant, Scope, Thumbprint},
     store::Unavailable,
 };
 
@@ -27,6 +27,8 @@ pub struct Inspected {
     pub issued: Instant,
     /// When it ends.
     pub expires: Instant,
+    /// The key that it is bound to.
+    pub key: Option<Thumbprint>,
 }
 
 impl Mint {
@@ -45,6 +47,7 @@ impl Mint {
             actor: claims.act.map(|act| act.sub.into_owned()),
             issued: Instant::from_secs(claims.iat),
             expires: Instant::from_secs(claims.exp),
+            key: claims.cnf.map(|cnf| cnf.jkt),
         });
         let Ok(mut inspected) = read.await else { return Ok(None) };
         let grant: Option<Grant> = self.0.store.get(&inspected.grant.to_string()).await?;

@@ -4,10 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{AccessClaims, Actor, IdentityClaim, MintFailed, Minted, Parts, TYP};
+use super::{AccessClaims, Actor, Confirmation, IdentityClaim, MintFailed, Minted, Parts, TYP};
 use crate::{
     crypto::jwt::{self, BadKey},
-    domain::{Grant, GrantStage, Instant, Scope, Secret},
+    domain::{Grant, GrantStage, Instant, Scope, Secret, Thumbprint},
 };
 
 /// By how much a token ends before the upstream token does: time for the call that is under way (D5). At most half of
@@ -21,7 +21,7 @@ const LONGEST_CARRYING: usize = 5_700;
 const ROOM: usize = 2_048;
 
 impl Parts {
-    pub(super) fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
+    pub(super) fn mint(&self, grant: &Grant, scope: &Scope, key: Option<Thumbprint>) -> Result<Minted, MintFailed> {
         let now = self.clock.now();
         let life = self.life(grant, now)?;
         let jti = URL_SAFE_NO_PAD.encode(self.random.bytes::<16>());
@@ -40,6 +40,7 @@ impl Parts {
             jti: Cow::Owned(jti),
             auth_time: grant.created.secs(),
             gid: grant.id,
+            cnf: key.map(|jkt| Confirmation { jkt }),
             email: None,
             email_verified: None,
             name: None,
@@ -50,7 +51,7 @@ impl Parts {
         };
         self.describe(grant, &mut claims);
         let token = self.sign(claims)?;
-        Ok(Minted { token: Secret::new(token), life })
+        Ok(Minted { token: Secret::new(token), life, key })
     }
 
     fn sign(&self, mut claims: AccessClaims<'_>) -> Result<String, MintFailed> {

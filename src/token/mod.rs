@@ -19,6 +19,10 @@
 //! on them by one `insert`, and a rotation (next, current, retired) is one swap. Every process keeps the set that is in
 //! force behind a pointer, replaced as a whole when the record changed, and signs and verifies without asking the store.
 //!
+//! A token may be bound to a key of its client's (`cnf`, RFC 9449 §6). [`Mint::verify`] refuses such a one, so that nobody
+//! who forgets to ask for a proof lets it in: [`Mint::verify_proven`] is the only way, and judges the proof (`proof`) anew
+//! for every call, whatever is remembered of the token.
+//!
 //! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy`
 //! verifies; those two never meet.
 //!
@@ -29,6 +33,7 @@ mod give_back;
 mod inspect;
 mod keys;
 mod mint;
+mod proof;
 mod renew;
 mod rotate;
 mod verify;
@@ -38,13 +43,14 @@ use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 pub use inspect::Inspected;
 pub use keys::Stage;
+pub use proof::{Addressed, Dpop, Judged, NotSpent, PresentedProof, ProofRefused, is_holder};
 pub use renew::RenewFailed;
 pub use rotate::{KeyOutline, RotateFailed, Rotation, keep_keys};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::{Keyring, Random, jwt::BadKey},
-    domain::{ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret},
+    domain::{ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret, Thumbprint},
     store::{Liveness, Store, Unavailable},
 };
 
@@ -63,6 +69,8 @@ pub struct Settings {
     pub rotate: Option<Duration>,
     /// Which identity claims go into the token.
     pub claims: Vec<IdentityClaim>,
+    /// Whether tokens can be bound to keys.
+    pub dpop: Dpop,
 }
 
 /// RFC 7518 §3.1 names.
@@ -123,6 +131,9 @@ pub(crate) struct AccessClaims<'a> {
     auth_time: u64,
     /// The Grant.
     gid: GrantId,
+    /// The key that it is bound to (RFC 9449 §6.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     email: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,6 +160,12 @@ struct Actor<'a> {
     sub: Cow<'a, str>,
 }
 
+/// RFC 7800 §3, with the one member that we write.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Confirmation {
+    jkt: Thumbprint,
+}
+
 /// RFC 9068 §2.1. Keeps our ID tokens, state and whatever else a key might sign from being taken for access tokens.
 const TYP: &str = "at+jwt";
 
@@ -159,6 +176,8 @@ pub struct Minted {
     pub token: Secret<String>,
     /// Its life.
     pub life: Duration,
+    /// The key that it is bound to.
+    pub key: Option<Thumbprint>,
 }
 
 /// Who stands at the gate after verification. Only this room makes one.
@@ -179,6 +198,8 @@ pub struct Caller {
     pub expires: Instant,
     /// The provider's access token, if the Grant rests on a login there.
     pub upstream_token: Option<Secret<String>>,
+    /// The key that the token is bound to: who calls has proved to hold it.
+    pub key: Option<Thumbprint>,
     /// Trips when the Grant is replaced or gone.
     liveness: Liveness,
 }
@@ -198,6 +219,18 @@ pub enum Refused {
     /// Its Grant is gone.
     #[error("the access token was revoked")]
     Revoked,
+    /// It is bound to a key, and came without a proof (RFC 9449 §7.1).
+    #[error("the access token is bound to a key; use the DPoP scheme")]
+    Bound,
+    /// It is bound to no key, and came with a proof.
+    #[error("the access token is not bound to a key; use the Bearer scheme")]
+    NotBound,
+    /// It is bound to another key than the one that made the proof.
+    #[error("the access token is bound to another key")]
+    OtherKey,
+    /// The proof that came with it.
+    #[error(transparent)]
+    Proof(ProofRefused),
     /// The store did not answer: 503, not 401.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -233,6 +266,7 @@ struct Parts {
     settings: Settings,
     keys: rotate::SigningKeys,
     seen: verify::Seen,
+    used: proof::Used,
     store: Store,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
@@ -252,8 +286,8 @@ impl Mint {
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenFailed> {
         let keys = rotate::SigningKeys::open(&settings, &store, &*clock, &random).await?;
-        let seen = verify::Seen::new();
-        Ok(Self(Arc::new(Parts { settings, keys, seen, store, keyring, clock, random })))
+        let (seen, used) = (verify::Seen::new(), proof::Used::new());
+        Ok(Self(Arc::new(Parts { settings, keys, seen, used, store, keyring, clock, random })))
     }
 
     /// An access token that rests on `grant`, for its one Resource, with `scope` (what exceeds the Grant's is left out).
@@ -262,8 +296,21 @@ impl Mint {
     /// # Errors
     /// [`MintFailed`].
     pub async fn mint(&self, grant: &Grant, scope: &Scope) -> Result<Minted, MintFailed> {
+        self.mint_bound(grant, scope, None).await
+    }
+
+    /// The same, bound to a key that the client has proved to hold, if it has.
+    ///
+    /// # Errors
+    /// [`MintFailed`].
+    pub async fn mint_bound(
+        &self,
+        grant: &Grant,
+        scope: &Scope,
+        key: Option<Thumbprint>,
+    ) -> Result<Minted, MintFailed> {
         self.0.confirm_keys().await;
-        self.0.mint(grant, scope)
+        self.0.mint(grant, scope, key)
     }
 
     /// The longest life of an access token: that of a Grant behind a single one.
@@ -273,12 +320,14 @@ impl Mint {
     }
 
     /// Verifies a token for one Resource: signature once (cached by the token's exact bytes), and each time `exp`,
-    /// audience and that the Grant lives (RS-1, D14). `Arc` so that a hit allocates nothing.
+    /// audience and that the Grant lives (RS-1, D14). `Arc` so that a hit allocates nothing. A token that is bound to a key
+    /// is refused: it needs a proof.
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn verify(&self, token: &str, resource: &ResourceUri) -> Result<Arc<Caller>, Refused> {
-        self.0.verify(token, resource).await
+        let caller = self.0.verify(token, resource).await?;
+        if caller.key.is_some() { Err(Refused::Bound) } else { Ok(caller) }
     }
 
     /// Returns when the Grant on which `caller` rests is gone: for whatever outlasts the request that was let in. It costs

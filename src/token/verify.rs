@@ -14,7 +14,7 @@ use crate::{
         hash::sha256,
         jwt::{self, Unverified},
     },
-    domain::{ClientId, Grant, GrantId, GrantStage, Instant, ResourceUri, Scope},
+    domain::{ClientId, Grant, GrantId, GrantStage, Instant, ResourceUri, Scope, Thumbprint},
     store::Liveness,
 };
 
@@ -75,6 +75,7 @@ impl Known {
             audience: self.caller.resource.as_str().to_owned(),
             scope: self.caller.scope.clone(),
             expires: self.caller.expires,
+            key: self.caller.key,
             losses: self.losses,
         }
     }
@@ -113,6 +114,7 @@ struct Said {
     audience: String,
     scope: Scope,
     expires: Instant,
+    key: Option<Thumbprint>,
     losses: u64,
 }
 
@@ -222,6 +224,7 @@ impl Parts {
             audience: claims.aud.into_owned(),
             scope: Scope::parse(&claims.scope),
             expires: Instant::from_secs(claims.exp),
+            key: claims.cnf.map(|cnf| cnf.jkt),
             losses,
         };
         self.believed(token, said).await
@@ -262,6 +265,7 @@ impl Parts {
             // providers. It also serves where it was too large to be carried (TOK-5).
             upstream_token: grant.login.map(|login| login.tokens.access),
             identity: grant.identity,
+            key: said.key,
             liveness,
         };
         let known = Known { caller: Arc::new(caller), grant_ends: grant.expires, losses: said.losses };

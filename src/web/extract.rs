@@ -14,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use crate::{
     domain::Secret,
     oauth::{BasicCredentials, Navigation, Parameters},
+    token::PresentedProof,
 };
 
 /// `/register` takes 16 KiB: ten redirect URIs of the longest kind fit.
@@ -191,6 +192,11 @@ pub(crate) fn basic(headers: &HeaderMap) -> Result<Option<BasicCredentials>, Bad
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What the `DPoP` header fields hold (RFC 9449 §4.1).
+pub(crate) fn proof(headers: &HeaderMap) -> PresentedProof<'_> {
+    PresentedProof::of(headers.get_all("dpop").iter().map(http::HeaderValue::as_bytes))
 }
 
 /// Whether Basic was tried at all: then an `invalid_client` names the scheme (RFC 6749 §5.2).

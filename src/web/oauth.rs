@@ -126,7 +126,14 @@ pub(crate) async fn token(State(house): Home, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match credentials(&parts, body).await {
         Err(unreadable) => unreadable,
-        Ok((parameters, basic)) => written(&parts, house.oauth.token(&parameters, basic).await),
+        Ok((parameters, basic)) => {
+            let proof = extract::proof(&parts.headers);
+            let mut response = written(&parts, house.oauth.token_proven(&parameters, basic, proof).await);
+            if proof.is_some() {
+                reply::with_nonce(&mut response, house.oauth.dpop_nonce());
+            }
+            response
+        }
     }
 }
 

@@ -74,6 +74,13 @@ pub(crate) fn registration_error(refusal: &Error, brought_token: bool) -> Respon
     response
 }
 
+/// RFC 9449 §8.2: the nonce for the next proof.
+pub(crate) fn with_nonce(response: &mut Response, nonce: Option<String>) {
+    if let Some(value) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+        response.headers_mut().insert("dpop-nonce", value);
+    }
+}
+
 /// The log gets what the stranger does not: the cause. The request id comes with the span.
 fn note(error: &Error) {
     let (code, description) = (error.code.as_str(), error.description.as_ref());

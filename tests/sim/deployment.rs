@@ -107,6 +107,7 @@ impl Deployment {
             life: Duration::from_secs(3600),
             rotate: Some(span(2 * DAY)),
             claims: Vec::new(),
+            dpop: token::Dpop::default(),
         };
         let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random.clone()).await.ok()?;
         let http = Http::over(Arc::new(Line { world: Arc::clone(world), life }));
@@ -298,6 +299,7 @@ fn resources() -> Arc<[Arc<Resource>]> {
                 trusts: Trusts::default(),
                 is_default: at == 0,
                 hierarchy: Hierarchy::default(),
+                demands_proof: false,
                 step_up: StepUp::default(),
             })
         })

@@ -39,6 +39,8 @@ struct Said {
     jwks: Option<Value>,
     #[serde(default)]
     jwks_uri: Option<String>,
+    #[serde(default)]
+    dpop_bound_access_tokens: bool,
 }
 
 /// A client as its document describes it.
@@ -97,6 +99,7 @@ pub(super) fn client(url: &str, text: &str) -> Result<ClientDocument, Invalid> {
         auth_method,
         grants,
         scope: None,
+        always_proves: said.dpop_bound_access_tokens,
         edition: Some(edition),
     };
     Ok(ClientDocument { client, keys, may_be_public })

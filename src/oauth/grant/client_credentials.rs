@@ -5,10 +5,11 @@
 //! refresh token (RFC 6749 §4.4.3), since the client can ask again, and no provider's token, since nobody logged in: a
 //! server that is handed one lets no client in.
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder::Shown};
 use crate::{
     domain::{
-        Client, Grant, GrantId, GrantStage, GrantType, Identity, Instant, Resource, Scope, Subject, UpstreamLogin,
+        Client, Grant, GrantId, GrantStage, GrantType, Identity, Instant, Resource, Scope, Subject, Thumbprint,
+        UpstreamLogin,
     },
     oauth::authorize::{narrow, not_ours},
 };
@@ -35,6 +36,8 @@ pub(super) struct Bearer {
     pub(super) actor: Option<Subject>,
     /// When what was proven ends, if it does: nothing outlives it.
     pub(super) until: Option<Instant>,
+    /// The key that the client has proved to hold: the token is bound to it.
+    pub(super) key: Option<Thumbprint>,
 }
 
 impl AuthorizationServer {
@@ -42,6 +45,7 @@ impl AuthorizationServer {
         &self,
         client: &Client,
         request: &ClientCredentialsRequest<'_>,
+        proof: Shown,
     ) -> Result<TokenResponse, Error> {
         if !client.may(GrantType::ClientCredentials) || !client.auth_method.is_confidential() {
             return Err(Error::new(ErrorCode::UnauthorizedClient, "this client may not act for itself"));
@@ -60,7 +64,9 @@ impl AuthorizationServer {
             username: None,
             groups: Vec::new(),
         };
-        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None }).await
+        let key = self.spend(proof).await?;
+        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None, key })
+            .await
     }
 
     /// A Grant that no code leads to, and its one access token: it ends with that token.
@@ -75,6 +81,7 @@ impl AuthorizationServer {
             let why = "this server is handed the provider's token of a person; only a login brings one";
             return Err(Error::new(ErrorCode::InvalidTarget, why));
         }
+        self.check_demand(&resource.uri, bearer.key.as_ref())?;
         let (id, now) = (GrantId::from_bytes(self.parts.random.bytes()), self.parts.clock.now());
         let longest = now + self.parts.mint.life();
         let grant = Grant {
@@ -96,6 +103,6 @@ impl AuthorizationServer {
             grant = %id, client = client.title(), subject = %grant.identity.subject, resource = %grant.resource,
             "token issued without a code"
         );
-        self.respond(&grant, None).await
+        self.respond(&grant, None, bearer.key).await
     }
 }

@@ -7,18 +7,21 @@
 //! | forged | | untouched, the store is not asked (S11) |
 //! | current | client, redirect URI or verifier are wrong | removed: the code is in strange hands |
 //! | current | `resource` is another one (S5) | untouched: whose code it is was proven |
+//! | current | a proof is demanded, and there is none | untouched, for the same reason |
+//! | current | bound to a key (`dpop_jkt`) that was not proven | removed: the verifier is in strange hands, too |
 //! | current | all is well | `Issued` → `Active`, for one winner |
 //! | spent | within 10 s | untouched: a double submit (AZ-6) |
 //! | spent | later | removed: everything it bought is revoked |
 
 use std::time::Duration;
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder};
 use crate::{
     crypto::hash,
-    domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, Secret, grant::SecretHash},
+    domain::{AuthorizationCode, Client, Grant, GrantId, GrantStage, Secret, Thumbprint, grant::SecretHash},
     oauth::machine::{CodeTerms, Redeem, RedeemAsked, RedeemQuestion},
     store::{Change, Seen},
+    token::is_holder,
 };
 
 /// Within this time a spent code is a double submit and no theft (AZ-6).
@@ -46,9 +49,9 @@ impl<'a> CodeRequest<'a> {
 /// What the deciding step shall do with a Grant whose current code this is.
 #[derive(Clone, Copy)]
 enum Intent {
-    /// The holder proved that the code is theirs.
-    Activate,
-    /// The holder did not.
+    /// Whoever holds it proved that the code is theirs; the refresh tokens are bound to this key.
+    Activate(Option<Thumbprint>),
+    /// They did not.
     Burn,
 }
 
@@ -64,8 +67,14 @@ enum Settled {
 
 impl AuthorizationServer {
     /// Drives the machine; the swap in `settle` decides.
-    pub(super) async fn redeem(&self, client: &Client, request: &CodeRequest<'_>) -> Result<TokenResponse, Error> {
+    pub(super) async fn redeem(
+        &self,
+        client: &Client,
+        request: &CodeRequest<'_>,
+        proof: holder::Shown,
+    ) -> Result<TokenResponse, Error> {
         let (id, spent) = self.named_by(request.code)?;
+        let key = self.spend(proof).await?;
         let asked =
             RedeemAsked { client, code: request.code, redirect_uri: request.redirect_uri, verifier: request.verifier };
         let (mut machine, mut question) = Redeem::begin(&asked);
@@ -79,13 +88,17 @@ impl AuthorizationServer {
                 }
                 RedeemQuestion::Issue => {
                     let seen = issued.take().ok_or_else(unknown)?;
-                    check_resource(seen.record(), &request.resources)?;
-                    let Settled::Activated(grant, refresh_token) =
-                        self.settle(id, seen, &spent, Intent::Activate).await?
-                    else {
+                    let grant = seen.record().ok_or_else(unknown)?;
+                    check_resource(grant, &request.resources)?;
+                    self.check_demand(&grant.resource, key.as_ref())?;
+                    let intent = match is_bound_to(grant, key.as_ref()) {
+                        true => Intent::Activate(holder::of_refresh_tokens(client, key)),
+                        false => Intent::Burn,
+                    };
+                    let Settled::Activated(grant, refresh_token) = self.settle(id, seen, &spent, intent).await? else {
                         return Err(unknown());
                     };
-                    response = Some(self.respond(&grant, refresh_token).await?);
+                    response = Some(self.respond(&grant, refresh_token, key).await?);
                     machine.issued()
                 }
                 RedeemQuestion::Settled => {
@@ -136,8 +149,8 @@ impl AuthorizationServer {
                 GrantStage::Issued { code, may_refresh, .. } if is_same(code, spent) && now < grant.expires => {
                     match intent {
                         Intent::Burn => (Change::Remove, Settled::Gone),
-                        Intent::Activate => {
-                            let (refresh, token) = may_refresh.then(|| self.first_refresh(id)).unzip();
+                        Intent::Activate(holder) => {
+                            let (refresh, token) = may_refresh.then(|| self.first_refresh(id, holder)).unzip();
                             let stage = GrantStage::Active { code: Some(*spent), redeemed: now, refresh };
                             let active = Grant { stage, expires: self.grant_end(grant.created, now), ..grant };
                             (Change::Put(active.clone()), Settled::Activated(Box::new(active), token))
@@ -163,8 +176,9 @@ impl AuthorizationServer {
         &self,
         grant: &Grant,
         refresh_token: Option<Secret<String>>,
+        key: Option<Thumbprint>,
     ) -> Result<TokenResponse, Error> {
-        match self.parts.mint.mint(grant, &grant.scope).await {
+        match self.parts.mint.mint_bound(grant, &grant.scope, key).await {
             Ok(minted) => Ok(TokenResponse::new(minted, grant.scope.clone(), refresh_token)),
             Err(failed) => {
                 self.parts.store.remove::<Grant>(&grant.id.to_string()).await?;
@@ -190,12 +204,17 @@ fn terms<'a>(grant: &'a Grant, client: &'a Client) -> Option<CodeTerms<'a>> {
 }
 
 /// S5: the token request may only repeat the Resource that the person agreed to (RI-3).
-fn check_resource(grant: Option<&Grant>, requested: &[&str]) -> Result<(), Error> {
-    let means_it = |asked: &&str| grant.is_some_and(|grant| grant.resource.is_meant_by(asked));
-    if requested.iter().all(means_it) {
+fn check_resource(grant: &Grant, requested: &[&str]) -> Result<(), Error> {
+    if requested.iter().all(|asked| grant.resource.is_meant_by(asked)) {
         return Ok(());
     }
     Err(Error::new(ErrorCode::InvalidTarget, "resource is not the one that was authorized"))
+}
+
+/// RFC 9449 §10: whether the code may be redeemed by who proved to hold that key.
+fn is_bound_to(grant: &Grant, key: Option<&Thumbprint>) -> bool {
+    let GrantStage::Issued { holder, .. } = &grant.stage else { return false };
+    is_holder(holder.as_ref(), key)
 }
 
 fn is_same(kept: &SecretHash, presented: &SecretHash) -> bool {

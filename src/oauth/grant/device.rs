@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | forged | | `invalid_grant` | untouched, the store is not asked |
 //! | authentic | another client's | `invalid_grant` | untouched |
+//! | good | a proof is demanded, and there is none | `invalid_dpop_proof` | untouched |
 //! | good | nobody has decided | `authorization_pending` | the poll is noted |
 //! | good | the same, too early | `slow_down` | noted, and the interval grows by 5 s |
 //! | good | no | `access_denied` | untouched |
@@ -15,14 +16,15 @@
 
 use std::time::Duration;
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder};
 use crate::{
     crypto::hash,
     domain::{
         Approval, Client, Credential, Device, DeviceCode, DeviceId, DeviceState, Grant, GrantId, GrantStage, GrantType,
-        UpstreamLogin, grant::SecretHash,
+        Thumbprint, UpstreamLogin, grant::SecretHash,
     },
     store::Change,
+    token::ProofRefused,
 };
 
 pub(super) const GRANT_TYPE: &str = GrantType::DeviceCode.as_str();
@@ -53,21 +55,29 @@ enum Polled {
     TooEarly,
     Denied,
     WrongResource,
+    Unproven,
     /// Nothing is there that this client could ask about.
     Gone,
 }
 
 impl AuthorizationServer {
     /// One poll; the swap in `ask_after` decides.
-    pub(super) async fn poll(&self, client: &Client, request: &DeviceRequest<'_>) -> Result<TokenResponse, Error> {
+    pub(super) async fn poll(
+        &self,
+        client: &Client,
+        request: &DeviceRequest<'_>,
+        proof: holder::Shown,
+    ) -> Result<TokenResponse, Error> {
         self.check_device_client(client)?;
         let code = hash::authenticate::<DeviceCode>(&self.parts.keyring, request.code)
             .map_err(|_| Error::new(ErrorCode::InvalidGrant, "the device code is not one of ours"))?;
-        match self.ask_after(client, &code, &request.resources).await? {
-            Polled::Won(device) => self.redeem_device(client, *device).await,
+        let key = self.spend(proof).await?;
+        match self.ask_after(client, &code, &request.resources, key.as_ref()).await? {
+            Polled::Won(device) => self.redeem_device(client, *device, key).await,
             Polled::Pending => Err(Error::new(ErrorCode::AuthorizationPending, "nobody has agreed yet; ask again")),
             Polled::TooEarly => Err(Error::new(ErrorCode::SlowDown, "wait 5 seconds longer between two polls")),
             Polled::Denied => Err(Error::new(ErrorCode::AccessDenied, "the login was denied")),
+            Polled::Unproven => Err(ProofRefused::Missing.into()),
             Polled::WrongResource => {
                 Err(Error::new(ErrorCode::InvalidTarget, "resource is not the one that was authorized"))
             }
@@ -84,6 +94,7 @@ impl AuthorizationServer {
         client: &Client,
         code: &Credential<DeviceCode>,
         resources: &[&str],
+        key: Option<&Thumbprint>,
     ) -> Result<Polled, Error> {
         let (now, presented) = (self.parts.clock.now(), hash::secret_hash(code));
         let decide = |device: Option<Device>| {
@@ -91,6 +102,9 @@ impl AuthorizationServer {
             let Some(mut device) = device.filter(is_theirs) else { return (Change::Keep, Polled::Gone) };
             if !resources.iter().all(|asked| device.resource.is_meant_by(asked)) {
                 return (Change::Keep, Polled::WrongResource);
+            }
+            if key.is_none() && self.demands_proof(&device.resource) {
+                return (Change::Keep, Polled::Unproven);
             }
             match device.state {
                 DeviceState::Approved(_) => (Change::Remove, Polled::Won(Box::new(device))),
@@ -111,13 +125,19 @@ impl AuthorizationServer {
     }
 
     /// The Grant of the winner.
-    async fn redeem_device(&self, client: &Client, device: Device) -> Result<TokenResponse, Error> {
+    async fn redeem_device(
+        &self,
+        client: &Client,
+        device: Device,
+        key: Option<Thumbprint>,
+    ) -> Result<TokenResponse, Error> {
         let DeviceState::Approved(approval) = device.state else {
             return Err(Error::new(ErrorCode::ServerError, "the device could not be judged"));
         };
         let Approval { identity, upstream, tokens, given } = *approval;
         let (id, now) = (GrantId::from_bytes(self.parts.random.bytes()), self.parts.clock.now());
-        let (refresh, token) = client.may(GrantType::RefreshToken).then(|| self.first_refresh(id)).unzip();
+        let holder = holder::of_refresh_tokens(client, key);
+        let (refresh, token) = client.may(GrantType::RefreshToken).then(|| self.first_refresh(id, holder)).unzip();
         let grant = Grant {
             id,
             client: device.client.id,
@@ -134,7 +154,7 @@ impl AuthorizationServer {
             return Err(Error::new(ErrorCode::ServerError, "the grant could not be kept"));
         }
         tracing::info!(grant = %id, device = %device.id, client = client.title(), "device code redeemed");
-        self.respond(&grant, token).await
+        self.respond(&grant, token, key).await
     }
 }
 

@@ -12,7 +12,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer, holder::Shown};
 use crate::{
     domain::{Client, GrantType, Identity, Instant, Resource, Subject},
     oauth::{
@@ -106,6 +106,7 @@ impl AuthorizationServer {
         &self,
         client: &Client,
         request: &ExchangeRequest<'_>,
+        proof: Shown,
     ) -> Result<TokenResponse, Error> {
         let known = self.statics.get(&client.id).filter(|_| client.auth_method.is_confidential());
         let Some(known) = known.filter(|_| client.may(GrantType::TokenExchange)) else {
@@ -120,8 +121,9 @@ impl AuthorizationServer {
         }
         let scope = granted(request.scope, None, resource, client)?;
         let actor = Some(Subject::of_client(&client.id));
-        let mut response =
-            self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor, until }).await?;
+        let key = self.spend(proof).await?;
+        let bearer = Bearer { identity, login: None, actor, until, key };
+        let mut response = self.grant_at_once(client, resource, scope, bearer).await?;
         response.issued_token_type = Some(request.issued);
         Ok(response)
     }

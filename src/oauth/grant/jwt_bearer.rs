@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer, holder::Shown};
 use crate::{
     domain::{Client, ClientAuthMethod, ClientId, ClientOrigin, Identity, Resource, Scope, SpentAssertion, Subject},
     oauth::{
@@ -69,6 +69,7 @@ impl AuthorizationServer {
         &self,
         client: &Client,
         request: &JwtBearerRequest<'_>,
+        proof: Shown,
     ) -> Result<TokenResponse, Error> {
         if !client.auth_method.is_confidential() {
             return Err(Error::new(
@@ -97,11 +98,14 @@ impl AuthorizationServer {
             return Err(doubted("speaks of somebody who is not admitted to this server"));
         }
         let scope = granted(request.scope, word.scope.as_deref(), resource, client)?;
+        let key = self.spend(proof).await?;
+        self.check_demand(&resource.uri, key.as_ref())?;
         let spent = SpentAssertion { issuer: issuer.issuer.clone(), jti: word.jti, expires };
         if !self.parts.store.insert(&spent).await? {
             return Err(doubted("was used before"));
         }
-        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None }).await
+        self.grant_at_once(client, resource, scope, Bearer { identity, login: None, actor: None, until: None, key })
+            .await
     }
 
     /// The one server that the assertion is bound to (EMA-3). One that names none can only mean the only one.
@@ -122,7 +126,11 @@ impl AuthorizationServer {
     }
 
     /// A workload comes with its token.
-    pub(super) async fn admit_workload(&self, request: &JwtBearerRequest<'_>) -> Result<TokenResponse, Error> {
+    pub(super) async fn admit_workload(
+        &self,
+        request: &JwtBearerRequest<'_>,
+        proof: Shown,
+    ) -> Result<TokenResponse, Error> {
         let issuer = self.issuer_of(request.assertion)?;
         if !matches!(issuer.speaks_for, SpeaksFor::Workloads) {
             return Err(doubted("comes from an issuer that does not speak for workloads"));
@@ -150,8 +158,14 @@ impl AuthorizationServer {
         let scope = granted(request.scope, word.scope.as_deref(), resource, &client)?;
         let identity =
             Identity { subject, email: None, email_verified: false, name: None, username: None, groups: Vec::new() };
-        self.grant_at_once(&client, resource, scope, Bearer { identity, login: None, actor: None, until: Some(until) })
-            .await
+        let key = self.spend(proof).await?;
+        self.grant_at_once(
+            &client,
+            resource,
+            scope,
+            Bearer { identity, login: None, actor: None, until: Some(until), key },
+        )
+        .await
     }
 }
 
@@ -174,6 +188,7 @@ fn stand_in(subject: &Subject) -> Client {
         auth_method: ClientAuthMethod::None,
         grants: BTreeSet::new(),
         scope: None,
+        always_proves: false,
         edition: None,
     }
 }

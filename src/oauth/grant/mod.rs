@@ -1,9 +1,14 @@
 //! `/token`: one request, read once, one arm for each grant type (RFC 6749 §3.2).
+//!
+//! Whoever brings a proof of possession gets tokens bound to its key (RFC 9449 §5; `holder`). It is judged before
+//! anything else is looked at, so that a client that has to repeat itself with a nonce loses nothing by that, and it is
+//! spent once the code or the refresh token is found authentic: a stranger's request still writes nothing.
 
 mod client_credentials;
 mod code;
 mod device;
 mod exchange;
+mod holder;
 mod jwt_bearer;
 mod refresh;
 
@@ -12,7 +17,7 @@ use std::time::Duration;
 use super::{AuthorizationServer, Error, ErrorCode, Parameters, parameters::Given};
 use crate::{
     domain::{Scope, Secret},
-    token::Minted,
+    token::{Addressed, Minted, PresentedProof},
 };
 
 /// RFC 7523 §2.1, as metadata lists it.
@@ -33,7 +38,7 @@ pub struct TokenResponse {
     /// The access token.
     #[serde(with = "crate::domain::secret::in_record")]
     pub access_token: Secret<String>,
-    /// `Bearer`.
+    /// `Bearer`, or `DPoP` where it is bound to a key (RFC 9449 §5).
     pub token_type: &'static str,
     /// Where a token was exchanged, what it was exchanged for (RFC 8693 §2.2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,14 +55,8 @@ pub struct TokenResponse {
 impl TokenResponse {
     fn new(minted: Minted, scope: Scope, refresh_token: Option<Secret<String>>) -> Self {
         let expires_in = told(minted.life).as_secs();
-        Self {
-            access_token: minted.token,
-            token_type: "Bearer",
-            issued_token_type: None,
-            expires_in,
-            scope,
-            refresh_token,
-        }
+        let token_type = if minted.key.is_some() { "DPoP" } else { "Bearer" };
+        Self { access_token: minted.token, token_type, issued_token_type: None, expires_in, scope, refresh_token }
     }
 }
 
@@ -113,7 +112,20 @@ impl AuthorizationServer {
         parameters: &Parameters,
         basic: Option<BasicCredentials>,
     ) -> Result<TokenResponse, Error> {
-        let outcome = self.answer_token_request(parameters, basic.as_ref()).await;
+        self.token_proven(parameters, basic, PresentedProof::None).await
+    }
+
+    /// The same, with what the `DPoP` header fields of the request hold (RFC 9449 §5).
+    ///
+    /// # Errors
+    /// RFC 6749 §5.2, `invalid_dpop_proof` and `use_dpop_nonce`.
+    pub async fn token_proven(
+        &self,
+        parameters: &Parameters,
+        basic: Option<BasicCredentials>,
+        proof: PresentedProof<'_>,
+    ) -> Result<TokenResponse, Error> {
+        let outcome = self.answer_token_request(parameters, basic.as_ref(), proof).await;
         if let Err(error) = &outcome {
             error.log("token");
         }
@@ -124,11 +136,14 @@ impl AuthorizationServer {
         &self,
         parameters: &Parameters,
         basic: Option<&BasicCredentials>,
+        proof: PresentedProof<'_>,
     ) -> Result<TokenResponse, Error> {
         let given = Given::new(parameters).check()?;
         if given.first("grant_type").is_none() {
             return Err(Error::new(ErrorCode::InvalidRequest, "grant_type is missing"));
         }
+        let addressed = Addressed { method: "POST", origin: &self.issuer, path: "/token" };
+        let proof = self.parts.mint.judge_proof(proof, addressed)?;
         // The client first, if one is named: who is not known has to hear `invalid_client`, whatever it asks for, since
         // that is what makes it register anew (behaviour 15). Who names none is told of the grant type first.
         let names_client =
@@ -137,19 +152,20 @@ impl AuthorizationServer {
             match TokenRequest::read(given)? {
                 // A workload registers nowhere: its assertion is all it has (WIF-1).
                 TokenRequest::JwtBearer(request) if !request.is_for_a_client() => {
-                    return self.admit_workload(&request).await;
+                    return self.admit_workload(&request, holder::Shown::by_nobody(proof)).await;
                 }
                 _ => {}
             }
         }
         let client = self.authenticate(given, basic).await?;
+        let proof = holder::Shown::by(&client, proof)?;
         match TokenRequest::read(given)? {
-            TokenRequest::Code(request) => self.redeem(&client, &request).await,
-            TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
-            TokenRequest::Device(request) => self.poll(&client, &request).await,
-            TokenRequest::ClientCredentials(request) => self.act_for_itself(&client, &request).await,
-            TokenRequest::JwtBearer(request) => self.introduce(&client, &request).await,
-            TokenRequest::Exchange(request) => self.exchange(&client, &request).await,
+            TokenRequest::Code(request) => self.redeem(&client, &request, proof).await,
+            TokenRequest::Refresh(request) => self.refresh(&client, &request, proof).await,
+            TokenRequest::Device(request) => self.poll(&client, &request, proof).await,
+            TokenRequest::ClientCredentials(request) => self.act_for_itself(&client, &request, proof).await,
+            TokenRequest::JwtBearer(request) => self.introduce(&client, &request, proof).await,
+            TokenRequest::Exchange(request) => self.exchange(&client, &request, proof).await,
         }
     }
 }

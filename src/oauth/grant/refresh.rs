@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | forged | | untouched, the store is not asked |
 //! | authentic | another client's, or `resource` is another one | untouched |
+//! | authentic | bound to a key that was not proven (RFC 9449 §5) | untouched |
 //! | current | all is well | turned: its successor is current, its end moves on |
 //! | a predecessor | within the grace (60 s) | untouched; it yields the same successor (behaviour 23) |
 //! | a predecessor | older | removed: two parties hold one family, and one of them is a thief (RT-2) |
@@ -15,11 +16,11 @@
 //! The provider is asked first and the chain is turned last, by one swap: whatever fails before it, the client still
 //! holds a token that is good. A client that never hears the answer to a turn has the grace to ask again.
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse};
+use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder};
 use crate::{
     crypto::hash,
     domain::{
-        Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Scope, Secret,
+        Client, Grant, GrantId, GrantStage, GrantType, Instant, RefreshToken, Scope, Secret, Thumbprint,
         grant::{RefreshChain, RetiredRefresh, SecretHash},
     },
     oauth::{
@@ -60,6 +61,17 @@ enum Standing<'a> {
     Spent,
 }
 
+/// What a refresh token is presented with.
+#[derive(Clone, Copy)]
+struct Presented {
+    /// Of its secret.
+    hash: SecretHash,
+    /// The key that was proven.
+    key: Option<Thumbprint>,
+    /// The key that the next tokens are bound to, if they are not bound yet.
+    holder: Option<Thumbprint>,
+}
+
 /// What the deciding step did.
 enum Turned {
     /// The Grant as it is now, and the refresh token to hand out.
@@ -72,11 +84,18 @@ enum Turned {
 
 impl AuthorizationServer {
     /// Drives the machine; the swap in `turn` decides.
-    pub(super) async fn refresh(&self, client: &Client, request: &RefreshRequest<'_>) -> Result<TokenResponse, Error> {
+    pub(super) async fn refresh(
+        &self,
+        client: &Client,
+        request: &RefreshRequest<'_>,
+        proof: holder::Shown,
+    ) -> Result<TokenResponse, Error> {
         if !client.may(GrantType::RefreshToken) {
             return Err(Error::new(ErrorCode::UnauthorizedClient, "this client registered without refresh_token"));
         }
-        let (id, presented) = self.refresh_named_by(request.token)?;
+        let (id, hash) = self.refresh_named_by(request.token)?;
+        let key = self.spend(proof).await?;
+        let presented = Presented { hash, key, holder: holder::of_refresh_tokens(client, key) };
         let asked = RefreshAsked { client, scope: request.scope };
         let (mut machine, mut question) = Refresh::begin(&asked);
         let (mut found, mut response) = (None, None);
@@ -90,10 +109,12 @@ impl AuthorizationServer {
                 RefreshQuestion::Issue(scope) => {
                     let grant = found.take().ok_or_else(dead)?;
                     self.check_terms(&grant, &request.resources)?;
+                    holder::check_refresh(&grant, key.as_ref())?;
+                    self.check_demand(&grant.resource, key.as_ref())?;
                     let subject = grant.identity.subject.as_str();
                     self.by_subject.pass(subject).map_err(|wait| too_often("person", wait))?;
                     let (grant, refresh_token) = self.fresh_and_turned(grant, &presented).await?;
-                    let minted = self.mint_on_turned(grant, &scope).await?;
+                    let minted = self.mint_on_turned(grant, &scope, key).await?;
                     response = Some(TokenResponse::new(minted, scope, Some(refresh_token)));
                     machine.issued()
                 }
@@ -132,10 +153,10 @@ impl AuthorizationServer {
     }
 
     /// First the provider, if it has to be asked; then the one swap.
-    async fn fresh_and_turned(&self, grant: Grant, presented: &SecretHash) -> Result<(Grant, Secret<String>), Error> {
+    async fn fresh_and_turned(&self, grant: Grant, presented: &Presented) -> Result<(Grant, Secret<String>), Error> {
         let id = grant.id;
         // A token that is no good must not make us ask the provider.
-        if !matches!(self.standing(&grant, presented), Some(Standing::Spent) | None) {
+        if !matches!(self.standing(&grant, &presented.hash), Some(Standing::Spent) | None) {
             self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
         }
         match self.turn(id, presented).await? {
@@ -150,13 +171,13 @@ impl AuthorizationServer {
 
     /// Between the look at the upstream token and the turn it may have run out, or the MCP server may have refused it.
     /// That is no end: the provider is asked once more. Whoever hears 503 here still has a predecessor within its grace.
-    async fn mint_on_turned(&self, grant: Grant, scope: &Scope) -> Result<Minted, Error> {
-        match self.parts.mint.mint(&grant, scope).await {
+    async fn mint_on_turned(&self, grant: Grant, scope: &Scope, key: Option<Thumbprint>) -> Result<Minted, Error> {
+        match self.parts.mint.mint_bound(&grant, scope, key).await {
             Err(MintFailed::UpstreamExpired) => {}
             minted => return Ok(minted?),
         }
         let grant = self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
-        self.parts.mint.mint(&grant, scope).await.map_err(|failed| match failed {
+        self.parts.mint.mint_bound(&grant, scope, key).await.map_err(|failed| match failed {
             MintFailed::UpstreamExpired => Error::new(
                 ErrorCode::TemporarilyUnavailable,
                 "the login at the identity provider is renewed, try again",
@@ -166,10 +187,14 @@ impl AuthorizationServer {
     }
 
     /// The deciding step, the table above.
-    async fn turn(&self, id: GrantId, presented: &SecretHash) -> Result<Turned, Error> {
+    async fn turn(&self, id: GrantId, presented: &Presented) -> Result<Turned, Error> {
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Turned::Gone) };
-            let successor = match self.standing(&grant, presented) {
+            // Bound meanwhile, by another refresh.
+            if holder::check_refresh(&grant, presented.key.as_ref()).is_err() {
+                return (Change::Keep, Turned::Gone);
+            }
+            let successor = match self.standing(&grant, &presented.hash) {
                 None => return (Change::Keep, Turned::Gone),
                 Some(Standing::Spent) => return (Change::Remove, Turned::Replayed),
                 Some(Standing::Retired(successor)) => Some(successor.clone()),
@@ -177,7 +202,7 @@ impl AuthorizationServer {
             };
             match successor {
                 Some(successor) => (Change::Keep, Turned::On(Box::new(grant), successor)),
-                None => match self.with_successor(grant) {
+                None => match self.with_successor(grant, presented.holder) {
                     Some((grant, successor)) => (Change::Put(grant.clone()), Turned::On(Box::new(grant), successor)),
                     None => (Change::Remove, Turned::Gone),
                 },
@@ -201,7 +226,7 @@ impl AuthorizationServer {
     }
 
     /// The Grant with the next token as its current one and its end moved on; `None` when its days are over.
-    fn with_successor(&self, mut grant: Grant) -> Option<(Grant, Secret<String>)> {
+    fn with_successor(&self, mut grant: Grant, holder: Option<Thumbprint>) -> Option<(Grant, Secret<String>)> {
         let now = self.parts.clock.now();
         let expires = self.grant_end(grant.created, now);
         let GrantStage::Active { refresh: Some(chain), .. } = &mut grant.stage else { return None };
@@ -217,15 +242,16 @@ impl AuthorizationServer {
         }
         (chain.generation, chain.current) = (generation, current);
         chain.key = Some(self.parts.keyring.id());
+        chain.holder = chain.holder.or(holder);
         grant.expires = expires;
         (now < expires).then_some((grant, text))
     }
 
     /// The first of a chain, at the redemption of the code.
-    pub(super) fn first_refresh(&self, id: GrantId) -> (RefreshChain, Secret<String>) {
+    pub(super) fn first_refresh(&self, id: GrantId, holder: Option<Thumbprint>) -> (RefreshChain, Secret<String>) {
         let (current, text) = self.refresh_token(id, 0);
         let key = Some(self.parts.keyring.id());
-        (RefreshChain { generation: 0, current, retired: Vec::new(), key }, text)
+        (RefreshChain { generation: 0, current, retired: Vec::new(), key, holder }, text)
     }
 
     fn refresh_token(&self, id: GrantId, generation: u32) -> (SecretHash, Secret<String>) {

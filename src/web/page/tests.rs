@@ -113,6 +113,7 @@ fn resource(path: &str, title: &str) -> Arc<Resource> {
         trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
+        demands_proof: false,
         is_default: false,
     })
 }

@@ -31,6 +31,7 @@ fn refreshable(id: u8, ring: &Keyring) -> Grant {
         current: SecretHash::from_bytes([2; 32]),
         retired: Vec::new(),
         key: Some(ring.id()),
+        holder: None,
     };
     let grant = kit::grant(id);
     let stage = GrantStage::Active {

@@ -442,6 +442,21 @@ fn what_only_an_upstream_can_know_is_told_at_its_place() {
     assert!(mistakes(&but("provider = \"github\"", "provider = \"gitub\"")).contains("did you mean \"github\"?"));
 }
 
+#[test]
+fn dp_1_proofs_are_allowed_until_the_operator_says_otherwise() {
+    use vestibule::token::Dpop;
+    assert_eq!(load(&small(), &[], &[]).unwrap().token.dpop, Dpop::Allowed);
+    let dpop = |value| load(&format!("{}[tokens]\ndpop = {value:?}\n", small()), &[], &[]);
+    assert_eq!(dpop("nonce").unwrap().token.dpop, Dpop::Nonce);
+    assert_eq!(dpop("off").unwrap().token.dpop, Dpop::Off);
+    assert!(dpop("on").err().unwrap().contains("tokens.dpop: \"on\": expected allowed"));
+    let demanding = but("allow = \"anyone\"", "allow = \"anyone\"\ndpop = \"required\"");
+    assert!(load(&demanding, &[], &[]).unwrap().resources[0].demands_proof);
+    let told = mistakes(&format!("{demanding}[tokens]\ndpop = \"off\"\n"));
+    assert!(told.contains("tokens.dpop") && told.contains("could get no token"), "{told}");
+    assert!(mistakes(&demanding.replace("required", "yes")).contains("expected allowed, or required"));
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC{0,200}") {

@@ -27,6 +27,7 @@ fn client(uris: &[&str]) -> Client {
         auth_method: ClientAuthMethod::None,
         grants: std::collections::BTreeSet::new(),
         scope: None,
+        always_proves: false,
         edition: None,
     }
 }

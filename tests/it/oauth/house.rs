@@ -25,7 +25,7 @@ use vestibule::{
         Parameters, Parts, Refusal, RefusalPage, Registration, Settings, StaticClient, Step, TokenResponse,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
-    token::{self, Algorithm, Mint},
+    token::{self, Algorithm, Dpop, Mint},
     upstream::{
         Upstreams,
         http::{Http, HttpSettings},
@@ -108,10 +108,27 @@ impl House {
         Self::reaching(Http::new(&HttpSettings::default()).expect("builds"), backend, change).await
     }
 
+    /// A house whose mint has other settings.
+    pub(super) async fn minting(
+        mint: impl FnOnce(&mut token::Settings),
+        change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
+    ) -> Self {
+        Self::built(Http::new(&HttpSettings::default()).expect("builds"), Arc::new(Memory::new()), mint, change).await
+    }
+
     /// A house that goes out by `http`.
     pub(super) async fn reaching(
         http: Http,
         backend: Arc<dyn Backend>,
+        change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
+    ) -> Self {
+        Self::built(http, backend, |_| {}, change).await
+    }
+
+    async fn built(
+        http: Http,
+        backend: Arc<dyn Backend>,
+        mint: impl FnOnce(&mut token::Settings),
         change: impl FnOnce(&mut Settings, &mut Vec<Resource>),
     ) -> Self {
         let clock = ManualClock::new();
@@ -122,13 +139,15 @@ impl House {
         let store = Store::new(door.clone(), keyring(), clock.clone(), random());
         let (mut settings, mut resources) = (settings(), vec![resource("/notes", "idp"), resource("/mail", "hub")]);
         change(&mut settings, &mut resources);
-        let minting = token::Settings {
+        let mut minting = token::Settings {
             issuer: settings.public_url.trimmed().to_owned(),
             algorithm: Algorithm::Es256,
             life: Duration::from_secs(3600),
             rotate: None,
             claims: Vec::new(),
+            dpop: Dpop::default(),
         };
+        mint(&mut minting);
         let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random()).await.expect("memory");
         let at = |name: &str| format!("{}/callback/{name}", settings.public_url.trimmed());
         let parts = Parts {
@@ -238,6 +257,7 @@ pub(super) fn resource(path: &str, upstream: &str) -> Resource {
         trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
+        demands_proof: false,
         is_default: path == "/notes",
     }
 }
@@ -252,6 +272,7 @@ pub(super) fn static_client(id: &str, method: ClientAuthMethod, secret: Option<&
             auth_method: method,
             grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
             scope: None,
+            always_proves: false,
             edition: None,
         },
         secret: secret.map(Secret::from),

@@ -53,6 +53,12 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
       "code_challenge_methods_supported": [
         "S256"
       ],
+      "dpop_signing_alg_values_supported": [
+        "ES256",
+        "EdDSA",
+        "RS256",
+        "PS256"
+      ],
       "authorization_response_iss_parameter_supported": true,
       "subject_types_supported": [
         "public"
@@ -88,6 +94,12 @@ async fn rfc9728_2_behaviour_2_every_resource_has_its_document() {
       ],
       "bearer_methods_supported": [
         "header"
+      ],
+      "dpop_signing_alg_values_supported": [
+        "ES256",
+        "EdDSA",
+        "RS256",
+        "PS256"
       ]
     }
     "#);

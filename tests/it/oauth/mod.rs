@@ -8,6 +8,7 @@ mod client_credentials;
 mod code;
 mod consent;
 mod device;
+mod dpop;
 mod exchange;
 mod house;
 mod introspect;

@@ -30,7 +30,7 @@ async fn behaviour_1_ch_2_without_a_token_the_challenge_has_no_error() {
     www-authenticate: Bearer resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp", scope="notes"
     content-type: application/json
     cache-control: no-store
-    access-control-expose-headers: WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version
+    access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version
     {"error":"unauthorized","error_description":"an access token is needed; see WWW-Authenticate"}
     "#);
     assert!(gate.mcp.seen().is_empty(), "CH-8: the target heard of it");
@@ -44,7 +44,7 @@ async fn behaviour_1_ch_2_with_a_bad_token_the_error_is_invalid_token() {
     www-authenticate: Bearer error="invalid_token", error_description="the access token is not valid", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp", scope="notes"
     content-type: application/json
     cache-control: no-store
-    access-control-expose-headers: WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version
+    access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version
     {"error":"invalid_token","error_description":"the access token is not valid"}
     "#);
     assert!(gate.mcp.seen().is_empty(), "CH-8: the target heard of it");
@@ -59,7 +59,7 @@ async fn ch_4_none_of_the_scopes_is_insufficient_scope() {
     www-authenticate: Bearer error="insufficient_scope", error_description="the access token holds none of the scopes of this resource", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp", scope="notes"
     content-type: application/json
     cache-control: no-store
-    access-control-expose-headers: WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version
+    access-control-expose-headers: WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version
     {"error":"insufficient_scope","error_description":"the access token holds none of the scopes of this resource"}
     "#);
     assert!(gate.mcp.seen().is_empty());

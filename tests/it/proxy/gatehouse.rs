@@ -11,13 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use vestibule::{
     domain::{
         Allow, ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Injection, Resource, ResourceUri,
-        Scope, Subject, Trusts, UpstreamLogin, UpstreamName, UpstreamTokens,
+        Scope, Subject, Thumbprint, Trusts, UpstreamLogin, UpstreamName, UpstreamTokens,
         grant::SecretHash,
         step_up::{Hierarchy, StepUp},
     },
     proxy::{Proxy, Settings},
     store::{Store, memory::Memory},
-    token::{self, Mint},
+    token::{self, Dpop, Mint},
 };
 
 use crate::world::{FakeMcp, ManualClock, keyring, random};
@@ -53,6 +53,7 @@ pub(crate) fn resource(path: &str, target: &str, inject: Vec<Injection>) -> Reso
         trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
+        demands_proof: false,
         is_default: false,
     }
 }
@@ -75,6 +76,15 @@ impl Gatehouse {
     }
 
     pub(crate) async fn with(settings: Settings, change: impl FnOnce(&mut Vec<Resource>)) -> Self {
+        Self::built(settings, Dpop::Allowed, change).await
+    }
+
+    /// The same with another setting for proofs.
+    pub(crate) async fn proving(dpop: Dpop, change: impl FnOnce(&mut Vec<Resource>)) -> Self {
+        Self::built(settings(), dpop, change).await
+    }
+
+    async fn built(settings: Settings, dpop: Dpop, change: impl FnOnce(&mut Vec<Resource>)) -> Self {
         let mcp = FakeMcp::start().await;
         let key = Injection::Header { name: "x-api-key".to_owned(), value: "the-key".into() };
         let mut resources = vec![
@@ -84,7 +94,7 @@ impl Gatehouse {
             resource("/mcp/inner", &format!("http://{}/inner", mcp.address), Vec::new()),
         ];
         change(&mut resources);
-        let (clock, store, mint) = rooms().await;
+        let (clock, store, mint) = rooms(dpop).await;
         let resources: Arc<[Arc<Resource>]> = resources.into_iter().map(Arc::new).collect();
         let proxy = Arc::new(Proxy::new(settings, resources, mint.clone(), clock.clone()).expect("a proxy"));
         let address = serve(proxy).await;
@@ -93,7 +103,7 @@ impl Gatehouse {
 
     /// What [`Proxy::new`] says of wrong settings.
     pub(crate) async fn mistake(settings: Settings) -> String {
-        let (clock, _, mint) = rooms().await;
+        let (clock, _, mint) = rooms(Dpop::Allowed).await;
         Proxy::<Incoming>::new(settings, Arc::new([]), mint, clock).err().expect("a mistake")
     }
 
@@ -102,8 +112,17 @@ impl Gatehouse {
         self.token_with(person, path, "notes").await.0
     }
 
+    /// The same, bound to the key of that thumbprint.
+    pub(crate) async fn bound_token(&self, person: &str, path: &str, jkt: &str) -> String {
+        self.made(person, path, "notes", jkt.parse().ok()).await.0
+    }
+
     /// As [`token`](Self::token), with its scope chosen and its Grant told.
     pub(crate) async fn token_with(&self, person: &str, path: &str, scope: &str) -> (String, GrantId) {
+        self.made(person, path, scope, None).await
+    }
+
+    async fn made(&self, person: &str, path: &str, scope: &str, key: Option<Thumbprint>) -> (String, GrantId) {
         let upstream = UpstreamName::parse("idp").expect("a name");
         let public_url = HttpsUrl::parse(ORIGIN, false).expect("a url");
         let mut id = [0_u8; 16];
@@ -137,7 +156,7 @@ impl Gatehouse {
             },
         };
         self.store.put(&grant).await.expect("a store");
-        let minted = self.mint.mint(&grant, &grant.scope).await.expect("a token");
+        let minted = self.mint.mint_bound(&grant, &grant.scope, key).await.expect("a token");
         (minted.token.expose().clone(), grant.id)
     }
 
@@ -184,7 +203,7 @@ impl Gatehouse {
     }
 }
 
-async fn rooms() -> (Arc<ManualClock>, Store, Mint) {
+async fn rooms(dpop: Dpop) -> (Arc<ManualClock>, Store, Mint) {
     let clock = ManualClock::new();
     let store = Store::new(Arc::new(Memory::new()), keyring(), clock.clone(), random());
     let mint = Mint::open(
@@ -194,6 +213,7 @@ async fn rooms() -> (Arc<ManualClock>, Store, Mint) {
             life: Duration::from_secs(3600),
             rotate: None,
             claims: Vec::new(),
+            dpop,
         },
         store.clone(),
         keyring(),

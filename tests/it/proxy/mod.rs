@@ -1,6 +1,7 @@
 //! Tests of `proxy`.
 
 mod challenge;
+mod dpop;
 mod gatehouse;
 mod headers;
 mod https;

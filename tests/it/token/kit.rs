@@ -17,7 +17,7 @@ use vestibule::{
         UpstreamLogin, UpstreamName, UpstreamTokens, grant::SecretHash,
     },
     store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
-    token::{Algorithm, IdentityClaim, Mint, Settings},
+    token::{Algorithm, Dpop, IdentityClaim, Mint, Settings},
 };
 
 use crate::world::{ManualClock, clock::DAWN, keyring, random};
@@ -132,6 +132,7 @@ pub(crate) fn settings(algorithm: Algorithm) -> Settings {
         life: Duration::from_secs(3600),
         rotate: Some(NINETY_DAYS),
         claims,
+        dpop: Dpop::Allowed,
     }
 }
 

@@ -20,6 +20,8 @@ fn outcome(verified: &Result<Arc<Caller>, Refused>) -> &'static str {
         Err(Refused::Expired) => "expired",
         Err(Refused::WrongAudience) => "wrong audience",
         Err(Refused::Revoked) => "revoked",
+        Err(Refused::Bound) => "bound",
+        Err(Refused::NotBound | Refused::OtherKey | Refused::Proof(_)) => "not proven",
         Err(Refused::Unavailable(_)) => "unavailable",
     }
 }
@@ -144,6 +146,7 @@ async fn the_grant_has_to_be_the_one_that_the_token_speaks_of() {
                 redirect: None,
                 challenge: vestibule::domain::CodeChallenge::parse(&"a".repeat(43)).unwrap(),
                 may_refresh: false,
+                holder: None,
             };
         },
     ];

@@ -96,6 +96,7 @@ fn resource(path: &str, target: &str) -> Arc<Resource> {
         trusts: Trusts::default(),
         step_up: StepUp::default(),
         hierarchy: Hierarchy::default(),
+        demands_proof: false,
         is_default: false,
     })
 }
@@ -168,6 +169,7 @@ pub(crate) async fn door(paths: &[&str], change: impl FnOnce(&mut oauth::Setting
         life: Duration::from_secs(3600),
         rotate: None,
         claims: Vec::new(),
+        dpop: token::Dpop::default(),
     };
     let mint = Mint::open(minting, store.clone(), keyring(), clock.clone(), random()).await.unwrap();
     let http = Http::new(&Default::default()).unwrap();

@@ -4,6 +4,7 @@ mod admin;
 mod device;
 mod discovery;
 mod doorway;
+mod dpop;
 mod killed;
 mod lasting;
 mod login;

@@ -1,13 +1,14 @@
 //! What a document must be, and how it is found.
 
 use serde_json::{Value, json};
-use vestibule::domain::{DocumentUrl, HostPattern};
+use vestibule::domain::{Clock as _, DocumentUrl, HostPattern};
 use vestibule::oauth::{Accept, Destination, RefusalPage, Step};
+use vestibule::token::PresentedProof;
 
 use super::{APP, but, document, host, house, house_with, is_asked, patient_house, told};
 use crate::{
     oauth::house::{CLAUDE, Human, answered, asked, asking, failed, parameters, redeeming, refused},
-    world::documents::Page,
+    world::{documents::Page, holder::Holder},
 };
 
 #[tokio::test]
@@ -261,4 +262,18 @@ async fn cimd_15_an_id_that_we_issue_is_no_address() {
     assert!(house.client(CLAUDE).starts_with("vst1."));
     let asked_for = json!({ "client_id": APP, "redirect_uris": [CLAUDE] });
     assert!(house.register(&asked_for).unwrap()["client_id"].as_str().unwrap().starts_with("vst1."));
+}
+
+#[tokio::test]
+async fn dp_3_a_document_may_say_that_its_client_always_proves() {
+    let host = host().await;
+    host.show(APP, Page::json(&but(document(APP), json!({ "dpop_bound_access_tokens": true }))));
+    let house = house(&host).await;
+    let code = house.code(APP).await;
+    let error = house.redeem(APP, &code).await.unwrap_err();
+    assert_eq!(error.code.as_str(), "invalid_dpop_proof");
+    let proof = Holder::es256(1).proof("POST", "https://mcp.example.com/token", house.clock.now().secs());
+    let proof = PresentedProof::One(&proof);
+    let tokens = house.server.token_proven(&redeeming(APP, &code), None, proof).await.unwrap();
+    assert_eq!(tokens.token_type, "DPoP");
 }
