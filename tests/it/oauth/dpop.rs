@@ -353,6 +353,30 @@ async fn agree(house: &House, code: &str, place: &vestibule::domain::Place) {
 }
 
 #[tokio::test]
+async fn cc_1_dp_1_a_client_that_acts_for_itself_proves_as_everybody_does() {
+    let house = House::with(|settings, resources| {
+        let mut robot = static_client("robot", ClientAuthMethod::ClientSecretPost, Some("shh"));
+        robot.client.grants = [GrantType::ClientCredentials].into();
+        settings.clients = vec![robot];
+        resources[0].clients = vec![ClientId::new("robot")];
+        resources[0].demands_proof = true;
+    })
+    .await;
+    let holder = Holder::es256(1);
+    let form = parameters(&[
+        ("grant_type", "client_credentials"),
+        ("client_id", "robot"),
+        ("client_secret", "shh"),
+        ("resource", NOTES),
+    ]);
+    assert_eq!(failed(ask(&house, &form, "").await), "invalid_dpop_proof");
+    let proof = fresh(&house, &holder);
+    let tokens = ask(&house, &form, &proof).await.unwrap();
+    assert_eq!((tokens.token_type, &said(&tokens)["cnf"]["jkt"]), ("DPoP", &json!(holder.jkt())));
+    assert_eq!(failed(ask(&house, &form, &proof).await), "invalid_dpop_proof", "good for once");
+}
+
+#[tokio::test]
 async fn rfc9449_6_2_introspection_shows_the_key() {
     let house = House::with(|settings, _| {
         settings.clients = vec![static_client("server", ClientAuthMethod::ClientSecretBasic, Some("the-secret"))];
