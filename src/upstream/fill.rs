@@ -48,7 +48,7 @@ impl Preset {
         let mut identity = self.identity.clone();
         identity.groups = overrides.groups.clone().or(identity.groups);
         filling.pointers(&identity);
-        filling.whole(&self, &scope.identity, &endpoints);
+        filling.whole(&self, &scope.identity, &endpoints, issuer.is_some());
         if !filling.mistakes.is_empty() {
             return Err(filling.mistakes);
         }
@@ -201,7 +201,7 @@ impl Filling<'_> {
     }
 
     /// What only the whole can tell.
-    fn whole(&mut self, preset: &Preset, identity_scopes: &[String], endpoints: &Endpoints) {
+    fn whole(&mut self, preset: &Preset, identity_scopes: &[String], endpoints: &Endpoints, has_issuer: bool) {
         match preset.protocol {
             Protocol::Oidc if !identity_scopes.iter().any(|scope| scope == "openid") => {
                 self.mistake("identity_scopes", "OpenID Connect needs the scope \"openid\""); // OIDC Core §3.1.2.1
@@ -217,10 +217,13 @@ impl Filling<'_> {
                     ("userinfo", &endpoints.userinfo),
                 ] {
                     let path = format!("endpoints.{name}");
+                    // Who a person is has no place in the metadata of RFC 8414.
+                    let is_discovered = has_issuer && name != "userinfo";
                     if endpoint.is_none()
+                        && !is_discovered
                         && !self.mistakes.iter().any(|m| m.path == path || m.path.starts_with("variables."))
                     {
-                        self.mistake(path, "plain OAuth has no discovery: name the endpoint");
+                        self.mistake(path, "plain OAuth without an issuer has no discovery: name the endpoint");
                     }
                 }
             }
@@ -263,6 +266,18 @@ mod tests {
     #[test]
     fn generic_oidc_needs_its_issuer() {
         insta::assert_snapshot!(mistakes("oidc", &Overrides::default()).join("\n"), @"issuer: needed: the provider's issuer exactly as it writes it, final slash included");
+    }
+
+    #[test]
+    fn rfc8414_plain_oauth_with_an_issuer_needs_to_be_told_only_of_people() {
+        let text = "name = \"x\"\ntitle = \"X\"\nprotocol = \"oauth\"\n[identity]\nsource = \"userinfo\"\n";
+        let fill = |issuer: Option<&str>| {
+            let overrides = Overrides { issuer: issuer.map(str::to_owned), ..Overrides::default() };
+            let mistakes = Provider::from_toml(text).unwrap().fill(&overrides).map(|_| ()).unwrap_err();
+            mistakes.into_iter().map(|mistake| mistake.path).collect::<Vec<_>>()
+        };
+        assert_eq!(fill(Some("https://as.example")), ["endpoints.userinfo"]);
+        assert_eq!(fill(None), ["endpoints.authorize", "endpoints.token", "endpoints.userinfo"]);
     }
 
     #[test]

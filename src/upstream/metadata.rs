@@ -1,4 +1,5 @@
-//! What the provider says of itself: OpenID Connect Discovery 1.0 and its key set, checked before anything is believed.
+//! What the provider says of itself: OpenID Connect Discovery 1.0 or, for plain OAuth, RFC 8414; and its key set. Checked
+//! before anything is believed.
 //!
 //! Our own few fields instead of `openidconnect`'s metadata type: that one misses RFC 9207 and refuses a provider for
 //! a field that nobody here reads.
@@ -49,9 +50,13 @@ impl Upstream {
 
     async fn learn(&self) -> Result<Known, Failed> {
         let given = &self.settings.provider.endpoints;
-        let enough = given.authorize.is_some() && given.token.is_some() && given.jwks.is_some();
-        let metadata = match (&self.settings.provider.protocol, &self.settings.provider.issuer) {
-            (Protocol::Oidc, Some(issuer)) if !enough => self.discover(issuer).await?,
+        let known = given.authorize.is_some() && given.token.is_some();
+        let metadata = match (self.settings.provider.protocol, &self.settings.provider.issuer) {
+            (Protocol::Oidc, Some(issuer)) if !(known && given.jwks.is_some()) => {
+                let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+                self.discover(issuer, &url).await?
+            }
+            (Protocol::Oauth, Some(issuer)) if !known => self.discover(issuer, &well_known(issuer)).await?,
             _ => Metadata::default(),
         };
         let pick = |given: &Option<Url>, found: &Option<String>| match given {
@@ -70,10 +75,9 @@ impl Upstream {
         })
     }
 
-    async fn discover(&self, issuer: &str) -> Result<Metadata, Failed> {
-        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let metadata: Metadata = self.document(&url, "its metadata cannot be read").await?;
-        // OIDC Discovery §4.3, byte for byte: a slash more or less is another issuer (rule 13; UP-2).
+    async fn discover(&self, issuer: &str, url: &str) -> Result<Metadata, Failed> {
+        let metadata: Metadata = self.document(url, "its metadata cannot be read").await?;
+        // OIDC Discovery §4.3 and RFC 8414 §3.3, byte for byte: a slash more or less is another issuer (rule 13; UP-2).
         if metadata.issuer != issuer {
             let cause = format!("metadata at {url} names issuer {:?}, configured is {issuer:?}", cut(&metadata.issuer));
             return Err(refused("its metadata names another issuer", Some(cause)));
@@ -146,6 +150,14 @@ impl Upstream {
     }
 }
 
+/// RFC 8414 §3.1: between the host and the path.
+fn well_known(issuer: &str) -> String {
+    let host = issuer.find("://").map_or(0, |at| at + 3);
+    let path = issuer[host..].find('/').map_or(issuer.len(), |at| host + at);
+    let (origin, path) = issuer.split_at(path);
+    format!("{origin}/.well-known/oauth-authorization-server{}", path.trim_end_matches('/'))
+}
+
 /// Method, host and path: what a log may say of a request.
 pub(super) fn place(request: &Request) -> String {
     let uri = request.uri();
@@ -159,4 +171,21 @@ pub(super) fn refused(what: &'static str, cause: Option<String>) -> Failed {
 /// At most 200 characters of a stranger's text, on one line.
 pub(super) fn cut(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::well_known;
+
+    #[test]
+    fn rfc8414_3_1_the_document_lies_between_host_and_path() {
+        for (issuer, document) in [
+            ("https://as.example", "https://as.example/.well-known/oauth-authorization-server"),
+            ("https://as.example/", "https://as.example/.well-known/oauth-authorization-server"),
+            ("https://as.example:8443/a/b", "https://as.example:8443/.well-known/oauth-authorization-server/a/b"),
+            ("http://[::1]:9/a/", "http://[::1]:9/.well-known/oauth-authorization-server/a"),
+        ] {
+            assert_eq!(well_known(issuer), document);
+        }
+    }
 }

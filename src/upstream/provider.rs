@@ -18,11 +18,12 @@ pub struct Preset {
     /// `title`: what people call it, for pages and logs: `"GitHub"`.
     pub title: String,
     /// `protocol`: `"oidc"` (an issuer with discovery and ID tokens) or `"oauth"` (plain OAuth 2.0: endpoints are
-    /// listed here and the person is read from `endpoints.userinfo`).
+    /// listed here, or those of the flow discovered at the issuer by RFC 8414, and the person is read from
+    /// `endpoints.userinfo`).
     pub protocol: Protocol,
     /// `issuer`: for `oidc`, the issuer exactly as the provider writes it, final slash included (rule 13). May hold
-    /// `{variables}`. Absent in the generic preset, where the operator gives it. For `oauth` it is optional and only
-    /// serves to check `iss` in callbacks (RFC 9207).
+    /// `{variables}`. Absent in the generic preset, where the operator gives it. For `oauth` it is optional: where it is
+    /// given, `iss` in callbacks is checked (RFC 9207), and endpoints that are not named are discovered (RFC 8414).
     #[serde(default)]
     pub issuer: Option<String>,
     /// `variables`: names that the operator has to give in `[upstream.X.variables]`; `{name}` in the issuer, the
@@ -52,7 +53,7 @@ pub struct Preset {
 pub enum Protocol {
     /// OpenID Connect: discovery, nonce, ID token.
     Oidc,
-    /// Plain OAuth 2.0: no discovery, no nonce, the person comes from the userinfo endpoint.
+    /// Plain OAuth 2.0: no nonce, the person comes from the userinfo endpoint.
     Oauth,
 }
 
@@ -305,7 +306,7 @@ pub struct Provider {
     pub protocol: Protocol,
     /// The issuer, byte for byte; always there for OIDC.
     pub issuer: Option<String>,
-    /// What is known beforehand; for OIDC the rest is discovered.
+    /// What is known beforehand; where there is an issuer the rest is discovered.
     pub endpoints: Endpoints,
     /// PKCE on our leg.
     pub pkce: Pkce,
