@@ -45,6 +45,10 @@ sim histories="1000000" first="1":
 sim-seed seed:
     SIM_SEED={{seed}} cargo test {{features}} --test it -- --nocapture sim::one_seed
 
+# Fuzz every target, or those named, for so long each (docs/fuzzing.md; needs the nightly toolchain).
+fuzz seconds="600" *targets:
+    fuzz/run {{seconds}} {{targets}}
+
 # The documentation of the library; broken links are errors.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps {{features}}

@@ -98,6 +98,15 @@ impl House {
         Ok(Self { store, mint, door, web: settings.web, line })
     }
 
+    /// The public door without its sockets. A door for `fuzz/` alone.
+    ///
+    /// # Errors
+    /// When `trusted_proxies` cannot be read.
+    #[cfg(fuzzing)]
+    pub fn entry(self) -> Result<web::Entry, web::BadNetwork> {
+        web::Entry::new(&self.web, self.door)
+    }
+
     /// Opens the doors until `stop` resolves, then drains and flushes the store.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ use std::{
 use clap::{Parser, Subcommand};
 pub use clock::SystemClock;
 pub use house::House;
+#[cfg(fuzzing)]
+pub use login::is_bearer;
 
 use crate::{
     config,

@@ -60,6 +60,8 @@ pub use admission::{Gate, Manage, RedirectRules, Registration};
 use bytes::Bytes;
 pub use device::{DeviceAuthorization, DeviceSettings};
 use document::ClientDocuments;
+#[cfg(fuzzing)]
+pub use document::read_document;
 pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
 use governor::DefaultDirectRateLimiter;

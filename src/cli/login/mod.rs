@@ -37,6 +37,13 @@ mod session;
 mod token;
 mod wire;
 
+/// Whether these `WWW-Authenticate` headers hold a Bearer challenge. A door for `fuzz/` alone.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn is_bearer(headers: &http::HeaderMap) -> bool {
+    matches!(challenge::read(headers), challenge::Read::Bearer(_))
+}
+
 use std::{
     io::{self, Write as _},
     path::PathBuf,

@@ -94,6 +94,17 @@ impl Default for CimdSettings {
     }
 }
 
+/// The redirect URIs of the client that is described by `text` at `url`, if it is one; also reads it as keys. A door for
+/// `fuzz/` alone.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn read_document(url: &str, text: &str) -> Option<Vec<String>> {
+    drop(read::key_set(url, text));
+    let uris =
+        |document: ClientDocument| document.client.redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect();
+    read::client(url, text).ok().map(uris)
+}
+
 /// `[cimd] accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accept {
@@ -248,7 +259,9 @@ impl ClientDocuments {
     }
 
     fn is_accepted(&self, url: &DocumentUrl) -> bool {
-        !is_of(&self.settings.blocked_hosts, url)
+        // A private address stays one: whoever names it is not told to try again.
+        self.room.http.may_ask(url.as_str())
+            && !is_of(&self.settings.blocked_hosts, url)
             && match self.settings.accept {
                 Accept::Any => true,
                 Accept::Trusted => self.is_trusted(url),
@@ -299,7 +312,11 @@ impl ClientDocuments {
     fn place<'s>(&self, source: &'s KeySource) -> Result<Place<'s>, Failure> {
         match source {
             KeySource::Inline(keys) => Ok(Place::Here(Arc::clone(keys))),
-            KeySource::Published(url) if is_of(&self.settings.blocked_hosts, url) => Err(Failure::NotAccepted),
+            KeySource::Published(url)
+                if is_of(&self.settings.blocked_hosts, url) || !self.room.http.may_ask(url.as_str()) =>
+            {
+                Err(Failure::NotAccepted)
+            }
             KeySource::Published(url) => Ok(Place::At(url.as_str(), Named::ByStranger)),
             KeySource::Configured(url) => Ok(Place::At(url.as_url().as_str(), Named::ByOperator)),
         }
