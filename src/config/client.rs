@@ -43,8 +43,9 @@ fn one(mut section: Section<'_>, offers: Offers<'_>) -> Option<StaticClient> {
         _ if text.starts_with("https://") => {
             Err("an https id is the address of a metadata document and needs no section")
         }
-        _ if text.len() > 200 || !text.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err("an id has at most 200 characters, plain ASCII without spaces")
+        // RFC 6749 appendix A.1 has spaces in it, and so has the id that Amazon Q falls back to.
+        _ if text.len() > 200 || text.trim() != text || !text.bytes().all(|b| (0x20..=0x7e).contains(&b)) => {
+            Err("an id has at most 200 characters of plain ASCII, and no space at its ends")
         }
         _ => Ok(ClientId::new(text)),
     });

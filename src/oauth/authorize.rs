@@ -99,7 +99,10 @@ impl AuthorizationServer {
     pub(super) fn redirect_of(&self, client: &Client, asked: Option<&str>) -> Result<RedirectUri, Refusal> {
         let refused = |why: String| Refusal {
             error: Error::new(ErrorCode::InvalidRequest, why),
-            page: RefusalPage::BadRedirect { requested: asked.unwrap_or_default().to_owned() },
+            page: RefusalPage::BadRedirect {
+                requested: asked.unwrap_or_default().to_owned(),
+                registered: client.redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect(),
+            },
         };
         let (redirect, url) = client
             .redirect(asked, self.settings.registration.redirects.loopback)

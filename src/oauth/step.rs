@@ -233,6 +233,8 @@ pub enum RefusalPage {
     BadRedirect {
         /// What was asked for.
         requested: String,
+        /// What would have been answered at; the client's own word, or its operator's.
+        registered: Vec<String>,
     },
     /// The client registered `redirect_uri`, but the operator does not let answers go there.
     RedirectNotLet {

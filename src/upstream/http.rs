@@ -222,6 +222,24 @@ impl Http {
         Ok(send(client, request, (MAX_BODY, None), enough).await?)
     }
 
+    /// Whether [`public`](Self::public) would ask there at all, as far as the text tells: a literal address has to be
+    /// public, a name tells nothing before it is looked up. What is refused by this tells a stranger nothing that he did
+    /// not write himself.
+    #[must_use]
+    pub fn may_ask(&self, url: &str) -> bool {
+        let Ok(url) = Url::parse(url) else { return false };
+        let literal = match url.host() {
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
+            Some(Host::Domain(_)) => return true,
+            None => return false,
+        };
+        match &self.way {
+            Way::Own(faces) => faces.guard.admits(literal),
+            Way::Given(_) => true,
+        }
+    }
+
     /// Fetches an address that a stranger named (S22). The name is looked up once, every address it has must be public, and
     /// what is connected to is one of those very addresses: there is no second look-up that could say otherwise.
     ///
@@ -229,20 +247,13 @@ impl Http {
     /// [`Unfetched`], also for plain http, for any address that is not public, and beyond the `cap`.
     pub async fn public(&self, request: Request, cap: Cap) -> Result<Answer, Unfetched> {
         // A literal address never meets the resolver, so it is looked at here.
-        let url = Url::parse(&request.uri().to_string()).map_err(|_| NoAnswer("not a URL".into()))?;
-        let literal = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
-            Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-            Some(Host::Domain(_)) => None,
-            None => return Err(NoAnswer("not a URL with a host".into()).into()),
-        };
+        if !self.may_ask(&request.uri().to_string()) {
+            return Err(NoAnswer(Private.to_string()).into());
+        }
         let faces = match &self.way {
             Way::Own(faces) => faces,
             Way::Given(network) => return Ok(network.carry(request).await?),
         };
-        if literal.is_some_and(|ip| !faces.guard.admits(ip)) {
-            return Err(NoAnswer(Private.to_string()).into());
-        }
         let cap = (cap.size.min(MAX_BODY), Some(cap.time.min(faces.patience)));
         send(faces.guarded()?, request, cap, |_| false).await
     }

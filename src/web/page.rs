@@ -301,6 +301,8 @@ struct Advice<'a> {
     next: &'static str,
     /// What the client asked for, where that is the trouble.
     address: Option<&'a str>,
+    /// What it had named before, where that differs.
+    registered: &'a [String],
     /// Which steps of the person's app are shown.
     help: Help,
 }
@@ -321,6 +323,7 @@ const TOO_MANY: Advice<'static> = Advice {
     what: "More came from your network in a minute than this server answers. You may share it with many others.",
     next: "Wait a minute, then go back to your app and connect again.",
     address: None,
+    registered: &[],
     help: Help::None,
 };
 
@@ -329,12 +332,13 @@ const NOTHING_HERE: Advice<'static> = Advice {
     what: "No MCP server and no page of this door lives here.",
     next: "Check the address for a typing mistake. The page at / names the servers that there are.",
     address: None,
+    registered: &[],
     help: Help::None,
 };
 
 impl<'a> Advice<'a> {
     fn of(refusal: &'a Refusal) -> Self {
-        let plain = |title, what, next| Advice { title, what, next, address: None, help: Help::None };
+        let plain = |title, what, next| Advice { title, what, next, address: None, registered: &[], help: Help::None };
         let again = |title, what, next| Advice { help: Help::Again, ..plain(title, what, next) };
         match (&refusal.page, refusal.error.code) {
             (RefusalPage::UnknownClient, _) => Advice {
@@ -343,6 +347,7 @@ impl<'a> Advice<'a> {
                        has. Most apps keep an old registration until you remove it.",
                 next: "Remove the old registration in your app, then connect again:",
                 address: None,
+                registered: &[],
                 help: Help::Reset,
             },
             (RefusalPage::BlockedClient, _) => plain(
@@ -350,11 +355,12 @@ impl<'a> Advice<'a> {
                 "The operator of this server has blocked it, or its registration was deleted. Nothing was granted.",
                 "If you deleted it, add the server to your app anew. Otherwise ask the operator of this server.",
             ),
-            (RefusalPage::BadRedirect { requested }, _) => Advice {
+            (RefusalPage::BadRedirect { requested, registered }, _) => Advice {
                 title: "The answer would go to the wrong address",
                 what: "Your app asked for the answer at an address that it did not register. Nothing was sent there.",
                 next: "If you trust the app, make it register again:",
                 address: Some(requested),
+                registered,
                 help: Help::Reset,
             },
             (RefusalPage::RedirectNotLet { requested }, _) => Advice {
@@ -363,6 +369,7 @@ impl<'a> Advice<'a> {
                        not among them. Nothing was sent there.",
                 next: "Connect with another app, or send the operator of this server the address above.",
                 address: Some(requested),
+                registered: &[],
                 help: Help::None,
             },
             (RefusalPage::NoDocument { url }, _) => Advice {
@@ -372,6 +379,7 @@ impl<'a> Advice<'a> {
                 next: "Wait a minute, then connect again from your app. If it stays like this, tell the maker of the \
                        app, or the operator of this server.",
                 address: Some(url),
+                registered: &[],
                 help: Help::None,
             },
             (RefusalPage::Expired, _) => again(

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod crypto;
 mod domain;
+mod fixtures;
 mod oauth;
 mod proxy;
 mod requirements;

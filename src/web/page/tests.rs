@@ -172,7 +172,10 @@ fn all(look: &Look) -> Vec<(String, Response)> {
         let page = look.refusal(StatusCode::BAD_REQUEST, &refusal, app::named(slug), "4f1c2a9be07d3365");
         pages.push((name.to_owned(), page));
     }
-    let bad = RefusalPage::BadRedirect { requested: "https://evil.example/<b>/cb".into() };
+    let bad = RefusalPage::BadRedirect {
+        requested: "https://evil.example/<b>/cb".into(),
+        registered: vec!["https://claude.ai/api/mcp/auth_callback".into()],
+    };
     let let_out = RefusalPage::RedirectNotLet { requested: "https://app.example/cb".into() };
     for (name, page, code) in [
         ("unknown-client", RefusalPage::UnknownClient, ErrorCode::InvalidClient),
@@ -299,7 +302,7 @@ async fn s29_what_strangers_choose_is_escaped() {
         ..consent()
     };
     let look = look("https://mcp.example.com");
-    let requested = RefusalPage::BadRedirect { requested: evil.into() };
+    let requested = RefusalPage::BadRedirect { requested: evil.into(), registered: vec![evil.into()] };
     let mut handed = answer("x:y?a=\"><script>");
     handed.client = evil.into();
     for html in [

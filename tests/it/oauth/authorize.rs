@@ -65,7 +65,8 @@ async fn rfc6749_3_1_2_4_az_2_s7_s8_a_redirect_uri_that_is_not_the_clients_gets_
         "https://mcp.example.com/callback/idp",
     ] {
         let step = Human::new(&house).visit(&house, &asking(&client, evil)).await;
-        assert_eq!(refused(step).0, RefusalPage::BadRedirect { requested: evil.to_owned() });
+        let (requested, registered) = (evil.to_owned(), vec![CLAUDE.to_owned()]);
+        assert_eq!(refused(step).0, RefusalPage::BadRedirect { requested, registered });
     }
     // n8n-2: both are named, so that the person can mend it.
     let twice = [asking(&client, CLAUDE), parameters(&[("redirect_uri", CLAUDE)])].concat();

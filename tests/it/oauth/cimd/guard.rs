@@ -44,7 +44,7 @@ async fn s22_cimd_6_a_private_address_is_not_reached_in_any_notation() {
         "[::7f00:1]",
     ] {
         let words = told(&house, &format!("https://{ip}:{port}/c")).await;
-        assert!(words.starts_with("temporarily_unavailable"), "{ip}: {words}");
+        assert!(words.starts_with("invalid_client"), "trying again is of no use: {ip}: {words}");
         assert!(!words.contains("public"), "what is inside is told to nobody: {words}");
     }
     // Other notations of these are no addresses of documents at all (CIMD-2).

@@ -148,7 +148,7 @@ async fn cimd_11_s7_nothing_is_answered_at_an_address_that_the_document_does_not
         "https://claude.ai:444/api/mcp/auth_callback",
     ] {
         let (page, _) = refused(Human::new(&house).visit(&house, &asking(APP, elsewhere)).await);
-        assert_eq!(page, RefusalPage::BadRedirect { requested: elsewhere.to_owned() });
+        assert!(matches!(page, RefusalPage::BadRedirect { requested, .. } if requested == elsewhere));
     }
     // AZ-3: the port of a loopback address floats, as for registrations.
     let loopback =
