@@ -74,6 +74,10 @@ export async function startVestibule(t, place, { upstream, resource, settings = 
     config,
     admin: `http://127.0.0.1:${adminPort}`,
     resource: (at = '/mcp') => `${place.publicUrl}${at}`,
+    /** The process that runs now. */
+    get pid() {
+      return child.process.pid;
+    },
     /** All that it ever said, over all restarts. */
     output: () => past + child.output,
     /** Ends it and starts it again with the same file, key and folder. */
