@@ -1,6 +1,6 @@
 //! TOML text to the tree. All syntax errors at once; nothing else is judged here.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use toml::{
     Spanned,
@@ -17,8 +17,9 @@ const MAX_DEPTH: usize = 16;
 
 /// Reads `text`. What is sound is returned even beside syntax errors, so that its mistakes are told in the same breath.
 pub(super) fn read(name: &str, text: &str) -> (Table, Vec<Mistake>) {
-    let place = Place { name: name.into(), lines: Lines::of(text) };
     let (table, errors) = DeTable::parse_recoverable(text);
+    let broken = errors.iter().filter_map(|error| error.span().map(|span| span.start)).collect();
+    let place = Place { name: name.into(), lines: Lines::of(text), broken };
     let mistakes = errors
         .iter()
         .map(|error| Mistake {
@@ -35,6 +36,8 @@ pub(super) fn read(name: &str, text: &str) -> (Table, Vec<Mistake>) {
 struct Place {
     name: Arc<str>,
     lines: Lines,
+    /// Where the text stops to be TOML.
+    broken: Vec<usize>,
 }
 
 impl Place {
@@ -48,13 +51,22 @@ impl Place {
             .map(|(key, value)| {
                 // The key's line: a value may begin on a later one, but people look for the key.
                 let offset = key.span().start;
-                (key.into_inner().into_owned(), self.node(value.into_inner(), offset, depth + 1))
+                let span = value.span();
+                (key.into_inner().into_owned(), self.node(value.into_inner(), (offset, span), depth + 1))
             })
             .collect()
     }
 
-    fn node(&self, value: DeValue<'_>, offset: usize, depth: usize) -> Node {
-        Node { value: self.value(value, depth), origin: self.origin(offset) }
+    fn node(&self, value: DeValue<'_>, (offset, span): (usize, Range<usize>), depth: usize) -> Node {
+        // A bracket or a quote that is left open swallows the lines below it, and secrets with them. What is wrong with
+        // such a value is told, what is in it is not.
+        let is_whole = !matches!(value, DeValue::Array(_) | DeValue::String(_));
+        let value = if is_whole || !self.broken.iter().any(|at| (span.start..=span.end).contains(at)) {
+            self.value(value, depth)
+        } else {
+            Value::Other("something that is not TOML")
+        };
+        Node { value, origin: self.origin(offset) }
     }
 
     fn value(&self, value: DeValue<'_>, depth: usize) -> Value {
@@ -72,8 +84,8 @@ impl Place {
                 items
                     .into_iter()
                     .map(|item: Spanned<DeValue<'_>>| {
-                        let offset = item.span().start;
-                        self.node(item.into_inner(), offset, depth + 1)
+                        let span = item.span();
+                        self.node(item.into_inner(), (span.start, span), depth + 1)
                     })
                     .collect(),
             ),
@@ -110,6 +122,17 @@ mod tests {
         assert_eq!(first["c"].origin, Origin::File { name: "v.toml".into(), line: 3 });
         let Value::Array(inner) = &first["c"].value else { panic!() };
         assert_eq!(inner[1].origin.to_string(), "v.toml:5");
+    }
+
+    /// Found by fuzzing: the password became an e-mail rule, and was shown as a bad one.
+    #[test]
+    fn s31_what_an_open_bracket_swallows_is_not_looked_at() {
+        let text = "[a]\nallow = [\"x\"\n[b]\nclient_secret = \"hunter2\"\nc = [\"y\"]\nd = [\"z\"]\n";
+        let (table, mistakes) = read("v.toml", text);
+        assert!(!mistakes.is_empty());
+        assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains("hunter2")), "{mistakes:?}");
+        let Value::Table(a) = &table["a"].value else { panic!() };
+        assert!(matches!(a["allow"].value, Value::Other(_)));
     }
 
     #[test]
