@@ -154,7 +154,7 @@ rules! {
          machines see are for local clients.";
     EVERY_PRM: "the resource metadata can be fetched where clients look for it", "RFC 9728 §3.1",
         "Let the proxy in front pass /.well-known/oauth-protected-resource and everything below it on to the same server \
-         as the MCP endpoint, unchanged and without a token. (The one at the root is only there for the default server.)";
+         as the MCP endpoint, unchanged and without a token. The one at the root is only there for the default server.";
     EVERY_AS: "the server metadata can be fetched where clients look for it", "RFC 8414 §3; MCP 2026-07-28 authorization server discovery",
         "Let the proxy in front pass /.well-known/oauth-authorization-server and /.well-known/openid-configuration on, with \
          everything below, unchanged and without a token.";

@@ -108,7 +108,7 @@ async fn behaviour_6_preflights_are_answered_and_answers_are_readable_for_script
             assert_eq!(seen.header("access-control-allow-origin"), "*", "{method} {path}");
             assert_eq!(
                 seen.header("access-control-expose-headers"),
-                "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version",
+                "WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version",
                 "{method} {path}"
             );
         }
