@@ -36,6 +36,7 @@ mod mint;
 mod proof;
 mod renew;
 mod rotate;
+mod rotation;
 mod verify;
 
 use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
@@ -45,7 +46,8 @@ pub use inspect::Inspected;
 pub use keys::Stage;
 pub use proof::{Addressed, Dpop, Judged, NotSpent, PresentedProof, ProofRefused, is_holder};
 pub use renew::RenewFailed;
-pub use rotate::{KeyOutline, RotateFailed, Rotation, keep_keys};
+pub use rotate::keep_keys;
+pub use rotation::{KeyOutline, RotateFailed, Rotation};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::{sync::watch, task::spawn_blocking, time};
 
 use super::{
-    Algorithm, Mint, OpenFailed, Parts, Settings,
+    Algorithm, KeyOutline, Mint, OpenFailed, Parts, RotateFailed, Rotation, Settings,
     keys::{Due, KeySet, Schedule, Stage, StoredKey},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         jwt::{Alg, BadKey, SigningKey},
     },
     domain::{Clock, Instant},
-    store::{Change, Liveness, Store, Unavailable},
+    store::{Change, Liveness, Store},
 };
 
 /// Rest between two looks at the flags and the schedule. Neither asks the store while nothing is due.
@@ -44,48 +44,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Those that have a record.
 const KEPT: [Alg; 3] = [Alg::Es256, Alg::EdDsa, Alg::Rs256];
-
-/// How the operator wants the key changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    /// The next key signs from now on; the current one still verifies. Nobody notices.
-    Regular,
-    /// The keys may be known to a stranger: all of them are replaced, and no token that they signed is believed any
-    /// more. Clients refresh; nobody has to log in again.
-    Compromised,
-}
-
-/// Why the key was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RotateFailed {
-    /// The next key was published too short a while ago for every verifier to know it.
-    #[error("the next key was published too recently; verifiers may not know it yet")]
-    TooEarly(Instant),
-    /// The key is a secret that the operator chose.
-    #[error("HS256 signs with the shared secret of the configuration, which does not rotate")]
-    Shared,
-    /// The store did not answer.
-    #[error(transparent)]
-    Store(#[from] Unavailable),
-    /// A key could not be made.
-    #[error(transparent)]
-    Key(#[from] BadKey),
-}
-
-/// One signing key, for lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyOutline {
-    /// `kid` in tokens and in the published set.
-    pub kid: String,
-    /// JWS name of its algorithm.
-    pub alg: String,
-    /// Where it stands.
-    pub stage: Stage,
-    /// Since when.
-    pub since: Instant,
-    /// When it leaves the stage, as far as that is planned.
-    pub until: Option<Instant>,
-}
 
 /// The keys of one reading.
 pub(super) struct Keys {
