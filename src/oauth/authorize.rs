@@ -161,7 +161,7 @@ impl AuthorizationServer {
     }
 
     /// The dispatcher: ask the human, or go upstream where the human need not be asked (D10, CON-8).
-    async fn next_step(
+    pub(super) async fn next_step(
         &self,
         request: AuthorizationRequest,
         resource: &Resource,

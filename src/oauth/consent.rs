@@ -3,15 +3,15 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    AuthorizationServer, Browser, ConsentMode, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
-    authorize::{blocked_client, unknown_client},
+    AuthorizationServer, Browser, ConsentMode, Error, ErrorCode, Navigation, Parameters, Refusal, RefusalPage, Step,
+    authorize::{blocked_client, gone, unknown_client},
     form::Form,
     parameters::Given,
 };
 use crate::{
     domain::{
         ApprovedClient, AuthorizationRequest, BrowserId, Client, ClientId, ClientOrigin, Consent, Instant, Reply,
-        Secret,
+        RequestId, Secret,
     },
     store::{self, Change, Unavailable},
     upstream::Account,
@@ -58,6 +58,9 @@ impl AuthorizationServer {
             Ok(opened) => opened,
             Err(refusal) => return Step::Refuse(refusal),
         };
+        if request.browser != browser.id {
+            return self.ask_here(request, browser).await;
+        }
         let account = match decision {
             Decision::Another => Account::Another,
             Decision::Approve | Decision::Deny => Account::Any,
@@ -73,7 +76,20 @@ impl AuthorizationServer {
         }
     }
 
-    /// The request in the form, if it was made for this browser (CON-4), is in time and may still be answered (AZ-4).
+    /// Asks in this browser, which was shown the page under another name: of several tabs that came at once without a
+    /// cookie each was given one, and the last of them stayed. Whatever the form says was decided, nothing was (CON-4); it
+    /// is as if the client's link had been opened here, so the page is shown, and the login has a name of its own.
+    async fn ask_here(&self, request: AuthorizationRequest, browser: &Browser) -> Step {
+        let id = RequestId::from_bytes(self.parts.random.bytes());
+        let request = AuthorizationRequest { id, browser: browser.id, ..request };
+        match self.parts.resources.iter().find(|resource| resource.uri == request.resource) {
+            Some(resource) => self.next_step(request, resource, Navigation::CrossSite, true).await,
+            None => self.fail(&request, &gone(), None).await,
+        }
+    }
+
+    /// The request in the form, if it was made for this browser (CON-4) or may be shown to it anew ([`Self::ask_here`]),
+    /// is in time and may still be answered (AZ-4).
     async fn open_form(
         &self,
         form: &Parameters,
@@ -91,7 +107,8 @@ impl AuthorizationServer {
         // Also what was sealed under a key that has been retired since.
         let expired = |why| Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::Expired };
         let form = opened.ok_or_else(|| expired("the form cannot be read"))?;
-        if form.browser != browser.id {
+        let may_be_shown = browser.is_known() && matches!(form.reply, Reply::Redirect { .. });
+        if form.browser != browser.id && !may_be_shown {
             let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
             return Err(Refusal { error, page: RefusalPage::OtherBrowser });
         }

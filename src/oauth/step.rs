@@ -14,6 +14,13 @@ pub struct Browser {
     pub new_cookie: Option<Secret<String>>,
 }
 
+impl Browser {
+    /// Whether it brought a cookie of ours.
+    pub(super) const fn is_known(&self) -> bool {
+        self.new_cookie.is_none()
+    }
+}
+
 /// How the browser came here (`Sec-Fetch-Site`); an absent header counts as cross-site (S3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Navigation {

@@ -2,7 +2,7 @@
 
 use vestibule::{
     domain::{ApprovedClient, Clock as _},
-    oauth::{RefusalPage, Step},
+    oauth::{Browser, RefusalPage, Step},
 };
 
 use super::house::{CLAUDE, House, Human, answered, asked, asking, failed, parameters, refused};
@@ -56,6 +56,45 @@ async fn con_4_s1_the_form_of_one_browser_is_worthless_in_another() {
     assert_eq!(refused(victim.decide(&house, &page, "approve").await), (RefusalPage::OtherBrowser, "access_denied"));
     assert_eq!(house.records().await, 0);
     assert!(house.idp.received().is_empty());
+}
+
+#[tokio::test]
+async fn con_4_tabs_that_came_at_once_are_asked_again_under_the_cookie_that_stayed() {
+    let house = House::open().await;
+    let client = house.client(CLAUDE);
+    // Three tabs without a cookie: each is given one, and the browser keeps the last.
+    let tabs = [Human::new(&house), Human::new(&house), Human::new(&house)];
+    let mut pages = Vec::new();
+    for tab in &tabs {
+        pages.push(asked(tab.visit(&house, &asking(&client, CLAUDE)).await));
+    }
+    let mut human = Human::new(&house);
+    human.browser = Browser { id: tabs[2].browser.id, new_cookie: None };
+    for (at, page) in pages.iter().enumerate() {
+        let step = human.decide(&house, page, "approve").await;
+        let step = if at == 2 {
+            step
+        } else {
+            assert_eq!(
+                (house.records_of("request").await, house.idp.received().len()),
+                (0, 0),
+                "nothing was agreed to"
+            );
+            let again = asked(step);
+            assert_ne!(again.sealed_request.expose(), page.sealed_request.expose());
+            // What the other tab decided counts for nothing there, either.
+            assert_eq!(refused(tabs[at].decide(&house, &again, "approve").await).0, RefusalPage::OtherBrowser);
+            continue;
+        };
+        let callback = human.log_in_at(&house.idp, step).await;
+        assert!(answered(human.come_back(&house, &callback).await)["code"].starts_with("vc_"));
+    }
+    let again = asked(human.decide(&house, &pages[0], "deny").await);
+    let callback = human.log_in_at(&house.idp, human.decide(&house, &again, "approve").await).await;
+    assert!(
+        answered(human.come_back(&house, &callback).await)["code"].starts_with("vc_"),
+        "the first tab gets there, too"
+    );
 }
 
 #[tokio::test]
