@@ -152,11 +152,15 @@ async fn s2_another_browser_finishes_nothing() {
     let client = door.register(redirect).await;
     let page = door.send(browse(&authorize(&client, redirect, "x"))).await;
     let stranger = door.send(browse(&authorize(&client, redirect, "y"))).await;
+    // A browser that is known is asked itself, as if it had been sent the client's link; one that is not is refused.
     let seen = door.send(decide(&page, "approve", &stranger.cookies())).await;
+    assert_eq!(seen.status, StatusCode::OK);
+    assert!(seen.is_page() && seen.text().contains("name=\"decision\""), "{}", seen.text());
+    assert!(seen.cookies().is_empty() && !seen.headers.contains_key("location"));
+    let seen = door.send(decide(&page, "approve", &[])).await;
     assert_eq!(seen.status, StatusCode::FORBIDDEN);
     assert!(seen.is_page() && seen.text().contains("another browser"), "{}", seen.text());
-    assert!(seen.cookies().is_empty());
-    assert!(!door.send(decide(&page, "approve", &[])).await.headers.contains_key("location"));
+    assert!(!seen.headers.contains_key("location"));
 }
 
 #[tokio::test]
