@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::BoxError;
+use super::{BoxError, oldest::Opening};
 use crate::token::{Caller, Mint};
 
 /// A chunk of this size is worth a write of its own; what is held back never grows beyond the sum of two.
@@ -91,6 +91,8 @@ pub(super) struct Stream {
     idle: Duration,
     end: Option<End>,
     timers: Option<Box<Timers>>,
+    /// Where the first event may have to be written anew.
+    opening: Option<Box<Opening>>,
 }
 
 enum Next {
@@ -146,7 +148,24 @@ impl Stream {
             idle: Duration::MAX,
             end: None,
             timers: None,
+            opening: None,
         }
+    }
+
+    /// Looks at the first event of the oldest wire.
+    pub(super) fn opened_by(mut self, opening: Option<Box<Opening>>) -> Self {
+        self.opening = opening;
+        self
+    }
+
+    /// What of `data` may go on by now.
+    fn admit(&mut self, data: Bytes) -> Result<Bytes, BoxError> {
+        let Some(opening) = &mut self.opening else { return Ok(data) };
+        let (data, is_known) = opening.pass(&data).inspect_err(|error| tracing::warn!(%error, "a stream was cut"))?;
+        if is_known {
+            self.opening = None;
+        }
+        Ok(data)
     }
 
     /// The next frame that is here, or comes in by driving the connection.
@@ -201,16 +220,24 @@ impl Stream {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(next) => next,
                 },
-                Poll::Ready(None) => Next::End,
+                Poll::Ready(None) => {
+                    if let Some(mut opening) = self.opening.take() {
+                        self.hold(opening.rest());
+                    }
+                    Next::End
+                }
                 Poll::Ready(Some(Err(error))) => Next::Failed(error.into()),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        self.hold(data);
-                        if self.is_enough() {
-                            return self.release();
+                    Ok(data) => match self.admit(data) {
+                        Ok(data) => {
+                            self.hold(data);
+                            if self.is_enough() && self.opening.is_none() {
+                                return self.release();
+                            }
+                            continue;
                         }
-                        continue;
-                    }
+                        Err(error) => Next::Failed(error),
+                    },
                     Err(frame) => match frame.into_trailers() {
                         Ok(trailers) => Next::Trailers(trailers),
                         Err(_) => continue,
@@ -289,7 +316,7 @@ impl http_body::Body for Body {
             Kind::Stream(stream) => match stream.next {
                 Some(Next::End) => true,
                 Some(_) => false,
-                None => !stream.is_holding() && stream.incoming.is_end_stream(),
+                None => !stream.is_holding() && stream.opening.is_none() && stream.incoming.is_end_stream(),
             },
         }
     }
@@ -298,7 +325,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // Before the first poll nothing is held, and afterwards nobody asks.
-            Kind::Stream(stream) if !stream.is_holding() => stream.incoming.size_hint(),
+            Kind::Stream(stream) if !stream.is_holding() && stream.opening.is_none() => stream.incoming.size_hint(),
             Kind::Stream(_) => SizeHint::default(),
         }
     }

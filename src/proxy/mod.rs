@@ -12,15 +12,16 @@
 //! 5. whether the token permits this operation (403, 400), where the operator wrote step-up rules (SC-3).
 //! 6. headers: the client's token, our cookies, hop-by-hop and every header that could lie about who calls are taken
 //!    away; `Host` and what the Resource injects are put on (RS-3, RS-4).
-//! 7. forward. Status, body and headers of the answer are the target's own (wire 1), but for its challenges: its 401
-//!    becomes ours, since only we can tell the client where to log in, and the next refresh renews the upstream token.
-//!    Where no upstream token is injected, it becomes a 502: no login of anybody's mends what the operator configured.
+//! 7. forward. Status, body and headers of the answer are the target's own (wire 1), but for one event of the oldest wire
+//!    (`oldest`), and for its challenges: its 401 becomes ours, since only we can tell the client where to log in, and the
+//!    next refresh renews the upstream token. Where no upstream token is injected, it becomes a 502: no login of anybody's
+//!    mends what the operator configured.
 //!
 //! **Neighbours.** `token` verifies; `domain` names. `web` hands requests in and carries answers out; it also answers
 //! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.
 //!
 //! **Nevers.** No store, no upstream, no granter. No byte of a body is parsed (wire 4) or buffered beyond what is already
-//! there, but for what the operator's step-up rules say (`step_up`); nothing is repeated, no redirect is followed, nothing
+//! there, but for what the operator's step-up rules say (`step_up`) and that one event; nothing is repeated, no redirect is followed, nothing
 //! is cached. On the hot path no lock is held across an await, and what can be made beforehand is made in [`Proxy::new`].
 
 mod body;
@@ -28,6 +29,7 @@ mod challenge;
 mod forward;
 mod gate;
 mod headers;
+mod oldest;
 mod operation;
 mod replay;
 mod route;
@@ -44,6 +46,7 @@ use forward::{Https, Road};
 use gate::Scheme;
 use headers::Doorplate;
 use http::{Extensions, Method, Request, Response, StatusCode, Version, uri::PathAndQuery};
+use oldest::Opening;
 use replay::Replay;
 use route::Route;
 use session::{Named, Sessions};
@@ -179,7 +182,10 @@ where
         };
         let subject = &caller.identity.subject;
         let named = self.sessions.enter(&parts.headers, resource.uri.as_str(), subject).ok_or(Refusal::NoSession)?;
-        let aim = aim?;
+        let aim = match route.below(parts.uri.path()).and_then(oldest::sealed_in) {
+            Some(sealed) => oldest::aim(&self.mint, &caller, sealed)?,
+            None => aim?,
+        };
         let body = if resource.step_up.is_empty() {
             Replay::untouched(body)
         } else {
@@ -196,6 +202,8 @@ where
         parts.version = Version::HTTP_11;
         parts.extensions = Extensions::new();
         let (is_get, is_delete) = (parts.method == Method::GET, parts.method == Method::DELETE);
+        // A message could not open the oldest wire, nor could a session's stream.
+        let opens = (is_get && !named.is_some()).then(|| aim.clone());
 
         let request = Request::from_parts(parts, body);
         let answer = match self.header_timeout {
@@ -215,12 +223,16 @@ where
         );
         headers::undress(&mut head.headers);
         let is_stream = headers::mark_stream(&mut head.headers);
+        let opening = opens.filter(|_| is_stream && oldest::may_be(&head)).and_then(|aim| {
+            let (mint, caller) = (self.mint.clone(), Arc::clone(&caller));
+            Opening::new(resource, &aim, move |address| mint.pass(&caller, address))
+        });
         head.version = Version::HTTP_11;
         let end = is_stream.then(|| {
             let at = if is_get { self.end_of(named, &caller) } else { None };
             End { with: (self.mint.clone(), caller), at }
         });
-        Ok(Response::from_parts(head, Body::stream(stream, self.idle_timeout, end)))
+        Ok(Response::from_parts(head, Body::stream(stream.opened_by(opening), self.idle_timeout, end)))
     }
 
     /// The MCP server refused what was injected. Where that was the upstream token, the next refresh has to renew it;

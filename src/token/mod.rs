@@ -23,6 +23,9 @@
 //! who forgets to ask for a proof lets it in: [`Mint::verify_proven`] is the only way, and judges the proof (`proof`) anew
 //! for every call, whatever is remembered of the token.
 //!
+//! A person may also be given an address that is theirs alone (`pass`), where a session of the oldest wire is to be told from
+//! another person's.
+//!
 //! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy`
 //! verifies; those two never meet.
 //!
@@ -33,6 +36,7 @@ mod give_back;
 mod inspect;
 mod keys;
 mod mint;
+mod pass;
 mod proof;
 mod renew;
 mod rotate;

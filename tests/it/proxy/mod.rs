@@ -5,5 +5,6 @@ mod dpop;
 mod gatehouse;
 mod headers;
 mod https;
+mod oldest;
 mod step_up;
 mod streams;
