@@ -8,7 +8,7 @@
 //!
 //! Open that address, log in, and paste the address at which the browser ends (nobody listens there, the address is
 //! all that is needed). The redirect URI can be given as a second argument; a third one is for how many seconds it goes
-//! on calling `echo`, once a second, to see the login last.
+//! on calling `echo`, once a second, to see the login last; a fourth is the client id of an earlier registration.
 
 use std::{
     io::Write as _,
@@ -17,8 +17,8 @@ use std::{
 
 use anyhow::Context as _;
 use rmcp::{
-    ServiceExt as _,
-    model::CallToolRequestParams,
+    ClientLifecycleMode, ClientServiceExt as _,
+    model::{CallToolRequestParams, ProtocolVersion},
     transport::{
         StreamableHttpClientTransport,
         auth::{AuthClient, AuthorizationRequest, OAuthState},
@@ -34,11 +34,15 @@ async fn main() -> anyhow::Result<()> {
     let url = arguments.next().context("usage: rmcp_client <MCP URL> [redirect URI] [seconds]")?;
     let redirect = arguments.next().unwrap_or_else(|| REDIRECT.to_owned());
     let seconds = arguments.next().map_or(Ok(0), |text| text.parse()).context("seconds are a number")?;
+    let mut request = AuthorizationRequest::new(redirect).with_client_name("rmcp example");
+    if let Some(id) = arguments.next() {
+        request = request.with_preregistered_client(id);
+    }
     // This build of the SDK leaves the choice of a TLS provider to the program.
     drop(rustls::crypto::ring::default_provider().install_default());
 
     let mut oauth = OAuthState::new(&url, None).await?;
-    oauth.start_authorization(AuthorizationRequest::new(redirect).with_client_name("rmcp example")).await?;
+    oauth.start_authorization(request).await?;
     say(&format!("AUTHORIZE {}", oauth.get_authorization_url().await?))?;
 
     // Nothing else is to be done meanwhile, so the thread may wait.
@@ -49,7 +53,11 @@ async fn main() -> anyhow::Result<()> {
 
     let client = AuthClient::new(reqwest::Client::builder().build()?, manager);
     let config = StreamableHttpClientTransportConfig::with_uri(url);
-    let session = ().serve(StreamableHttpClientTransport::with_client(client, config)).await?;
+    // The newest wire first, and what older servers understand after it.
+    let newest_first =
+        ClientLifecycleMode::Auto { preferred_versions: vec![ProtocolVersion::V_2026_07_28], legacy_version: None };
+    let transport = StreamableHttpClientTransport::with_client(client, config);
+    let session = ().serve_with_lifecycle(transport, newest_first).await?;
     let tools = session.list_all_tools().await?;
     let arguments = serde_json::json!({ "message": "hi" }).as_object().cloned().unwrap_or_default();
     let call = CallToolRequestParams::new("echo").with_arguments(arguments);

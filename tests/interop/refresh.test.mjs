@@ -95,16 +95,31 @@ test('access tokens of five seconds, for two minutes', { timeout: (SECONDS + 55)
       held(t, 'two copies, TypeScript SDK', keeper.information.client_id, one.calls + two.calls, 2);
     }),
 
+    t.test('TypeScript SDK 2', async (t) => {
+      const keeper = await ts.wallet({ clientName: 'Newer' });
+      const { client } = await ts.login(url, new Browser({ user: 'fay' }), { keeper, sdk: ts.TWO });
+      t.after(() => client.close());
+      const { calls } = await goOn(client, 'newer typescript');
+      held(t, 'TypeScript SDK 2', keeper.information.client_id, calls);
+    }),
+
     t.test('Python SDK', async (t) => {
       if (!havePython()) return missing(t, 'the Python SDK');
-      const { result } = await python(url, new Browser({ user: 'cat' }), SECONDS);
+      const { result } = await python(url, new Browser({ user: 'cat' }), { seconds: SECONDS });
       assert.ok(result.calls, JSON.stringify(result));
       held(t, 'Python SDK', idOf(/Interop Python/), result.calls);
     }),
 
+    t.test('Python SDK 1', async (t) => {
+      if (!havePython(1)) return missing(t, 'the Python SDK of the older era');
+      const { result } = await python(url, new Browser({ user: 'gus' }), { seconds: SECONDS, era: 1 });
+      assert.ok(result.calls, JSON.stringify(result));
+      held(t, 'Python SDK 1', idOf(/Interop older Python/), result.calls);
+    }),
+
     t.test('rmcp', async (t) => {
       if (!haveRmcp()) return missing(t, 'the rmcp client (RMCP_CLIENT)');
-      const { result } = await rmcp(url, new Browser({ user: 'dan' }), SECONDS);
+      const { result } = await rmcp(url, new Browser({ user: 'dan' }), { seconds: SECONDS });
       assert.ok(result.calls, JSON.stringify(result));
       held(t, 'rmcp', idOf(/rmcp example/), result.calls);
     }),

@@ -6,10 +6,10 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { freePort, HERE, MODULES, scratch, within } from '../kit.mjs';
 
 /**
- * With the `home` of another one it is a second copy of that one, and shares its tokens.
+ * With the `home` of another one it is a second copy of that one, and shares its tokens. `told` are further arguments.
  * @returns {Promise<{ client: Client, log: () => string, close: () => Promise<void>, opened: Promise[], home: string }>}
  */
-export async function login(t, url, browser, home = scratch(t, 'mcp-remote-')) {
+export async function login(t, url, browser, home = scratch(t, 'mcp-remote-'), { port, told = [] } = {}) {
   const opened = [];
   // The "desktop": whatever is opened is walked through, and the answer delivered to mcp-remote's own listener.
   const desktop = http.createServer((request, response) => {
@@ -29,7 +29,7 @@ export async function login(t, url, browser, home = scratch(t, 'mcp-remote-')) {
   let log = '';
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [path.join(MODULES, 'mcp-remote/dist/proxy.js'), url, String(await freePort())],
+    args: [path.join(MODULES, 'mcp-remote/dist/proxy.js'), url, String(port ?? (await freePort())), ...told],
     env: {
       PATH: process.env.PATH,
       HOME: home,

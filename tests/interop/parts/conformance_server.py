@@ -55,6 +55,11 @@ def embedded(uri, kind, text):
 
 
 @server.tool()
+def echo(message: str) -> str:
+    return f"Echo: {message}"
+
+
+@server.tool()
 def test_simple_text() -> str:
     return "This is a simple text response for testing."
 

@@ -21,6 +21,20 @@ export async function startEverything() {
   return { url, child, stop: () => child.stop() };
 }
 
+/** The same over the oldest wire: a stream at `/sse`, and messages to `/message`. */
+export async function startEverythingSse() {
+  const port = await freePort();
+  const child = new Child(process.execPath, [path.join(MODULES, '@modelcontextprotocol/server-everything/dist/index.js'), 'sse'], {
+    env: { PORT: String(port) },
+    name: 'server-everything sse',
+  });
+  await until('server-everything to listen', async () => {
+    if (child.ended) throw new Died(child);
+    return (await fetch(`http://127.0.0.1:${port}/message`)).status === 404;
+  });
+  return { url: `http://127.0.0.1:${port}/sse`, child, stop: () => child.stop() };
+}
+
 /** A server on the Python SDK with what the official suite looks for, on both wires. */
 export async function startConformanceServer() {
   const port = await freePort();
