@@ -2,7 +2,7 @@
 
 use super::{
     desk::shown,
-    section::Section,
+    section::{Section, scope_token},
     server::demands_proof,
     step_up,
     tree::{Node, Origin, Value},
@@ -200,15 +200,6 @@ fn upstream(section: &mut Section<'_>, around: &Around<'_>) -> Option<UpstreamNa
         None if names.is_empty() => Err("there is no [upstream] at all".to_owned()),
         None => Err(format!("there is no [upstream.{text}]; there is {}", names.join(", "))),
     })
-}
-
-pub(super) fn scope_token(text: &str) -> Result<String, &'static str> {
-    let scope = Scope::parse(text);
-    if scope.contains(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("one scope per string, without spaces, quotes and backslashes")
-    }
 }
 
 /// The scopes that MCP clients see.

@@ -8,7 +8,19 @@ use super::{
     secret,
     tree::{Node, Origin, Table, Value},
 };
-use crate::domain::Secret;
+use crate::domain::{Scope, Secret};
+
+/// One scope, as rules and requests to providers name it (RFC 6749 §3.3).
+///
+/// # Errors
+/// A list in one string, or characters that no scope has.
+pub(super) fn scope_token(text: &str) -> Result<String, &'static str> {
+    if Scope::parse(text).contains(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("one scope per string, without spaces, quotes and backslashes")
+    }
+}
 
 /// One table, being emptied. `finish` tells which keys nobody knew.
 pub(super) struct Section<'d> {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     quantity,
-    resource::scope_token,
-    section::Section,
+    section::{Section, scope_token},
     tree::{Origin, Value},
 };
 use crate::domain::{

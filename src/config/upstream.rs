@@ -133,7 +133,7 @@ fn overrides(section: &mut Section<'_>, variables: BTreeMap<String, String>, dan
     let mut params = free_texts(section, "authorize_params");
     params.extend(free_texts(section, "params"));
     let scopes = |section: &mut Section<'_>, key| {
-        section.has(key).then(|| section.each(key, r#"["openid", "email"]"#, super::resource::scope_token))
+        section.has(key).then(|| section.each(key, r#"["openid", "email"]"#, super::section::scope_token))
     };
     let identity_scopes = scopes(section, "identity_scopes");
     let offline_scopes = scopes(section, "offline_scopes");

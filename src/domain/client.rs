@@ -113,6 +113,10 @@ pub enum GrantType {
     TokenExchange,
 }
 
+/// RFC 7523 §2.1. No [`GrantType`], since no client has it of its own: whose word is taken, and by which server, is what
+/// the operator says of issuers.
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
 impl GrantType {
     /// The registered name.
     #[must_use]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{AuthorizationServer, Gate, NamedResource, Parts, Settings, grant::JWT_BEARER};
+use super::{AuthorizationServer, Gate, NamedResource, Parts, Settings};
 use crate::{
     crypto::jwt::{proof::PROOF_ALGS, published::ASSERTION_ALGS},
-    domain::{GrantType, Resource, ResourceUri, Scope, scope::OFFLINE_ACCESS},
+    domain::{GrantType, Resource, ResourceUri, Scope, client::JWT_BEARER, scope::OFFLINE_ACCESS},
     token::Dpop,
 };
 

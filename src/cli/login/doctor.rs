@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     challenge::{self, Read},
     discovery::{self, Place},
+    document::{well_knowns, with_path},
     keep::{Keep, Where},
     mcp,
     report::{Report, Rule, Voice},
@@ -118,7 +119,7 @@ async fn reach(url: &HttpsUrl, report: &mut Report) {
 async fn places(wire: &Wire, url: &HttpsUrl, place: Option<&Place>, report: &mut Report) {
     report.step("well-known places");
     let mut wanted: Vec<(Url, &'static Rule, bool)> = Vec::new();
-    let resource = discovery::well_knowns(url.as_url(), "oauth-protected-resource");
+    let resource = well_knowns(url.as_url(), "oauth-protected-resource");
     // The one for the path is this server's; the root's may be another one's.
     wanted.extend(resource.into_iter().enumerate().map(|(at, place)| (place, &rule::EVERY_PRM, at == 0)));
     if let Some(issuer) = place.and_then(|place| Url::parse(&place.server.issuer).ok()) {
@@ -151,7 +152,7 @@ async fn slashes(wire: &Wire, url: &HttpsUrl, report: &mut Report) {
         return;
     }
     for path in [path.to_owned(), format!("{path}/")] {
-        let at = discovery::with_path(url.as_url(), &path);
+        let at = with_path(url.as_url(), &path);
         let answer = match HttpsUrl::parse(at.as_str(), false) {
             Ok(at) => mcp::hello(wire, &at, None).await,
             Err(bad) => Err(NoGo::Refused(wire::words(bad).to_owned())),
@@ -173,7 +174,7 @@ async fn slashes(wire: &Wire, url: &HttpsUrl, report: &mut Report) {
 async fn pages(wire: &Wire, url: &HttpsUrl, place: Option<&Place>, report: &mut Report) {
     report.step("clients in a browser");
     let mut asked: Vec<(Url, Method)> = vec![(url.as_url().clone(), Method::POST)];
-    asked.extend(discovery::well_knowns(url.as_url(), "oauth-protected-resource").into_iter().take(1).map(get));
+    asked.extend(well_knowns(url.as_url(), "oauth-protected-resource").into_iter().take(1).map(get));
     if let Some(server) = place.map(|place| &place.server) {
         asked.extend(
             Url::parse(&server.issuer).ok().and_then(|issuer| server::places(&issuer).into_iter().next()).map(get),

@@ -8,15 +8,13 @@ use super::{
     challenge::{self, Read},
     report::{Report, Stopped},
     rules as rule,
-    wire::{NoGo, Wire, built},
+    wire::{NoGo, PROTOCOL, Wire, built},
 };
 use crate::{
     domain::{HttpsUrl, Secret},
     upstream::http::Answer,
 };
 
-/// The newest revision with `initialize`.
-pub(super) const PROTOCOL: &str = "2025-11-25";
 /// The first without.
 const STATELESS: &str = "2026-07-28";
 /// The two forms that an answer may have.

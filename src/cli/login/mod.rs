@@ -27,6 +27,7 @@ mod client;
 mod device;
 mod discovery;
 mod doctor;
+mod document;
 mod keep;
 mod mcp;
 mod options;

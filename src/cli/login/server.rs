@@ -4,7 +4,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    discovery::{document, with_path},
+    document::{document, with_path},
     report::{Report, Stopped},
     rules as rule,
     wire::Wire,

@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// The newest revision of MCP with `initialize`; every request names it.
+pub(super) const PROTOCOL: &str = "2025-11-25";
 /// Redirects of one metadata document that are followed.
 const HOPS: usize = 3;
 
@@ -101,7 +103,7 @@ impl Wire {
                 .method(Method::GET)
                 .uri(at.as_str())
                 .header(header::ACCEPT, "application/json")
-                .header("MCP-Protocol-Version", super::mcp::PROTOCOL);
+                .header("MCP-Protocol-Version", PROTOCOL);
             let answer = self.http.operator(built(request, Vec::new())?).await?;
             let (status, content_type) = (answer.status(), of(answer.headers(), header::CONTENT_TYPE));
             let location = of(answer.headers(), header::LOCATION);

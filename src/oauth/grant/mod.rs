@@ -16,12 +16,9 @@ use std::time::Duration;
 
 use super::{AuthorizationServer, Error, ErrorCode, Parameters, parameters::Given};
 use crate::{
-    domain::{Scope, Secret},
+    domain::{Scope, Secret, client::JWT_BEARER},
     token::{Addressed, Minted, PresentedProof},
 };
-
-/// RFC 7523 §2.1, as metadata lists it.
-pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// `Authorization: Basic`, both halves form-decoded (RFC 6749 §2.3.1).
 #[derive(Debug)]
