@@ -45,7 +45,7 @@ sim histories="1000000" first="1":
 sim-seed seed:
     SIM_SEED={{seed}} cargo test {{features}} --test it -- --nocapture sim::one_seed
 
-# Fuzz every target, or those named, for so long each (docs/fuzzing.md; needs the nightly toolchain).
+# Fuzz every target, or those named, for so long each; `just fuzz keep` keeps the best (docs/fuzzing.md; nightly toolchain).
 fuzz seconds="600" *targets:
     fuzz/run {{seconds}} {{targets}}
 

@@ -1,8 +1,9 @@
-//! Forms and queries at every endpoint that reads them. The first byte picks one, the rest of the line is `Authorization`.
+//! Forms and queries at every endpoint that reads them. The first byte picks one, the rest of the line is `Authorization` and,
+//! behind a tab, `DPoP`.
 #![no_main]
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use libfuzzer_sys::fuzz_target;
 use vestibule_fuzz::Door;
 
@@ -18,8 +19,11 @@ fuzz_target!(|data: &[u8]| {
     let (credentials, form) = (&rest[..at], rest.get(at + 1..).unwrap_or_default());
     let pick = usize::from(pick.wrapping_sub(b'a')) % (POSTS.len() + GETS.len());
     let mut request = Request::builder().header(header::HOST, "mcp.example.com");
-    if let Ok(value) = HeaderValue::from_bytes(credentials) {
-        request = request.header(header::AUTHORIZATION, value);
+    let mut values = credentials.splitn(2, |byte| *byte == b'\t');
+    for name in [header::AUTHORIZATION, HeaderName::from_static("dpop")] {
+        if let Some(Ok(value)) = values.next().map(HeaderValue::from_bytes) {
+            request = request.header(name, value);
+        }
     }
     request = request.header("sec-fetch-mode", "navigate").header("sec-fetch-site", "same-origin");
     let request = if let Some(path) = POSTS.get(pick) {

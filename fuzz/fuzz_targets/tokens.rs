@@ -11,7 +11,7 @@ use vestibule::{
     },
     domain::{HttpsUrl, ResourceUri, Secret},
 };
-use vestibule_fuzz::{Door, ORIGIN, edited, keyring};
+use vestibule_fuzz::{Door, ORIGIN, PUBLISHED, edited, keyring};
 
 const TYP: &str = "at+jwt";
 const CLAIMS: &[u8] = br#"{"iss":"https://mcp.example.com","sub":"alice","exp":4102444800}"#;
@@ -33,9 +33,7 @@ impl Bench {
             "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
             "d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}"#;
         let key = SigningKey::from_private_jwk(&Secret::new(jwk.to_owned())).unwrap();
-        let published = br#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","alg":"ES256",
-            "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-        let published = PublishedKeys::parse(published).unwrap();
+        let published = PublishedKeys::parse(PUBLISHED.as_bytes()).unwrap();
         let ring = keyring();
         let token = key.sign(TYP, CLAIMS).unwrap();
         let notes = ResourceUri::under(&HttpsUrl::parse(ORIGIN, false).unwrap(), "/notes");

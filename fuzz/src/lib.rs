@@ -23,6 +23,12 @@ pub const ORIGIN: &str = "https://mcp.example.com";
 /// Every request comes from this trusted proxy.
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// What the house's issuers publish: the public half of the example of RFC 7515 A.3.
+pub const PUBLISHED: &str = concat!(
+    r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","alg":"ES256","#,
+    r#""x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#
+);
+
 /// A house and the one thread it lives on.
 pub struct Door {
     entry: Entry,
@@ -68,6 +74,24 @@ impl Door {
             secret = "0123456789abcdef0123456789abcdef"
             auth_method = "client_secret_post"
             redirect_uris = ["https://desk.example/callback"]
+            grants = ["authorization_code", "refresh_token", "device_code", "token_exchange"]
+            exchange = ["idp", "corp"]
+            exchange_access_tokens = true
+            [[resource]]
+            path = "/wiki"
+            target = "http://127.0.0.1:9/mcp"
+            inject = "identity"
+            allow = {{ anyone = true, issuers = ["corp"], workloads = ["cluster:*"] }}
+            [issuer.corp]
+            issuer = "https://login.corp.example"
+            audiences = ["https://api.corp.example"]
+            jwks = '{PUBLISHED}'
+            [issuer.cluster]
+            issuer = "https://cluster.example"
+            speaks_for = "workloads"
+            jwks = '{PUBLISHED}'
+            [device]
+            enabled = true
             "#,
             master_key()
         ));
