@@ -192,7 +192,7 @@ fn keys(section: &mut Section<'_>, method: Option<ClientAuthMethod>) -> Option<O
     let inline = section.secret("jwks").and_then(|text| match PublishedKeys::parse(text.expose().as_bytes()) {
         Ok(keys) => Some(KeySource::Inline(Arc::new(keys))),
         Err(bad) => {
-            let remedy = "expected {\"keys\":[…]} with public keys for ES256, EdDSA, RS256 or PS256";
+            let remedy = "expected {\"keys\":[…]} with public keys for ES256, Ed25519, RS256 or PS256";
             section.desk.mistake(&place.0, &place.1, bad.to_string(), remedy);
             None
         }

@@ -50,7 +50,7 @@ struct ServerMetadata<'a> {
     client_id_metadata_document_supported: Option<bool>,
     code_challenge_methods_supported: [&'a str; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    dpop_signing_alg_values_supported: Option<[&'a str; 4]>,
+    dpop_signing_alg_values_supported: Option<[&'a str; 5]>,
     authorization_response_iss_parameter_supported: bool,
     subject_types_supported: [&'a str; 1],
     id_token_signing_alg_values_supported: [&'a str; 1],
@@ -61,13 +61,13 @@ struct ServerMetadata<'a> {
 struct AuthMethods<'a> {
     token_endpoint_auth_methods_supported: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+    token_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 5]>,
     revocation_endpoint_auth_methods_supported: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    revocation_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+    revocation_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 5]>,
     introspection_endpoint_auth_methods_supported: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    introspection_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 4]>,
+    introspection_endpoint_auth_signing_alg_values_supported: Option<[&'a str; 5]>,
 }
 
 impl AuthMethods<'_> {
@@ -96,7 +96,7 @@ struct ResourceMetadata<'a> {
     scopes_supported: Vec<&'a str>,
     bearer_methods_supported: [&'a str; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    dpop_signing_alg_values_supported: Option<[&'a str; 4]>,
+    dpop_signing_alg_values_supported: Option<[&'a str; 5]>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dpop_bound_access_tokens_required: bool,
 }
@@ -159,7 +159,7 @@ fn server(settings: &Settings, parts: &Parts, is_announcing: bool) -> Bytes {
 }
 
 /// RFC 9449 §5.1: that it is there says that proofs are understood.
-fn proof_algs(parts: &Parts) -> Option<[&'static str; 4]> {
+fn proof_algs(parts: &Parts) -> Option<[&'static str; 5]> {
     (parts.mint.dpop() != Dpop::Off).then_some(PROOF_ALGS)
 }
 

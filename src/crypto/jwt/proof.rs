@@ -13,7 +13,7 @@ use crate::{
 
 /// Algorithms of proofs, in the order of metadata: asymmetric ones only (RFC 9449 §11.6), so that nobody who has seen a
 /// proof could make the next.
-pub const PROOF_ALGS: [&str; 4] = ASSERTION_ALGS;
+pub const PROOF_ALGS: [&str; 5] = ASSERTION_ALGS;
 
 /// The longest proof that is looked at, in bytes: one by an RSA key of 4096 bits has about 2000.
 const LONGEST: usize = 6 * 1024;

@@ -5,13 +5,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use josekit::{
     JoseError,
     jwk::Jwk,
-    jws::{self, JwsHeader, JwsVerifier},
+    jws::{self, JwsAlgorithm, JwsHeader, JwsVerifier},
 };
 use serde_json::{Map, Value};
 
 /// Algorithms under which a client's assertion is accepted, in the order of metadata. Asymmetric ones only: with `none` or
-/// an HMAC whoever reads the published keys could sign (S35; RFC 8725 §3.1).
-pub const ASSERTION_ALGS: [&str; 4] = ["ES256", "EdDSA", "RS256", "PS256"];
+/// an HMAC whoever reads the published keys could sign (S35; RFC 8725 §3.1). `Ed25519` is what RFC 9864 calls an `EdDSA`
+/// whose curve one need not guess; both names mean that curve here.
+pub const ASSERTION_ALGS: [&str; 5] = ["ES256", "Ed25519", "EdDSA", "RS256", "PS256"];
 
 /// The most keys of one set that are looked at.
 const MOST_KEYS: usize = 32;
@@ -149,7 +150,7 @@ pub(super) fn algorithms(key: &Map<String, Value>) -> Vec<&'static str> {
     let length = |member| text(key, member).map_or(0, str::len);
     let of_kind: &[&'static str] = match (text(key, "kty"), text(key, "crv")) {
         (Some("EC"), Some("P-256")) => &["ES256"],
-        (Some("OKP"), Some("Ed25519")) => &["EdDSA"],
+        (Some("OKP"), Some("Ed25519")) => &["Ed25519", "EdDSA"],
         (Some("RSA"), _) if length("n") <= LONGEST_RSA.0 && length("e") <= LONGEST_RSA.1 => &["RS256", "PS256"],
         _ => &[],
     };
@@ -163,12 +164,50 @@ pub(super) fn verifying(key: &Map<String, Value>, alg: &'static str) -> Option<V
     let mut bare = key.clone();
     // Which key is meant is decided above: josekit would refuse a token without `kid`.
     bare.remove("kid");
+    // And under which algorithm; it knows none of RFC 9864.
+    bare.remove("alg");
     let jwk = Jwk::from_map(bare).ok()?;
     let verifier: Box<dyn JwsVerifier> = match alg {
         "ES256" => Box::new(jws::ES256.verifier_from_jwk(&jwk).ok()?),
+        "Ed25519" => Box::new(FullySpecified(Box::new(jws::EdDSA.verifier_from_jwk(&jwk).ok()?))),
         "EdDSA" => Box::new(jws::EdDSA.verifier_from_jwk(&jwk).ok()?),
         "RS256" => Box::new(jws::RS256.verifier_from_jwk(&jwk).ok()?),
         _ => Box::new(jws::PS256.verifier_from_jwk(&jwk).ok()?),
     };
     Some(Verifying { kid, alg, verifier })
+}
+
+/// The same signatures under the name of RFC 9864 §2.2, which josekit does not know.
+#[derive(Debug, Clone)]
+struct FullySpecified(Box<dyn JwsVerifier>);
+
+#[derive(Debug, Clone, Copy)]
+struct Ed25519;
+
+impl JwsAlgorithm for Ed25519 {
+    fn name(&self) -> &'static str {
+        "Ed25519"
+    }
+
+    fn box_clone(&self) -> Box<dyn JwsAlgorithm> {
+        Box::new(*self)
+    }
+}
+
+impl JwsVerifier for FullySpecified {
+    fn algorithm(&self) -> &dyn JwsAlgorithm {
+        &Ed25519
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        self.0.key_id()
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JoseError> {
+        self.0.verify(message, signature)
+    }
+
+    fn box_clone(&self) -> Box<dyn JwsVerifier> {
+        Box::new(self.clone())
+    }
 }

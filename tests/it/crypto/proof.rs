@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use vestibule::crypto::jwt::proof::{BadProof, Proof};
+use vestibule::crypto::jwt::{
+    proof::{BadProof, Proof},
+    published::{PublishedKeys, Unproven},
+};
 
 use crate::world::holder::{Holder, claims, with};
 
@@ -45,6 +48,38 @@ fn dp_1_every_algorithm_of_the_metadata_is_read_and_names_its_key_as_others_do()
     }
     for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS512] {
         assert_eq!(Proof::read(&rsa(algorithm).proof("GET", URL, 7)), Err(BadProof::Algorithm));
+    }
+}
+
+#[test]
+fn rfc9864_2_2_ed25519_and_eddsa_are_two_names_of_one_algorithm() {
+    let holder = Holder::ed25519(1);
+    let signed = |alg: &str, jwk: Value| {
+        let header = json!({ "typ": "dpop+jwt", "alg": alg, "jwk": jwk });
+        Proof::read(&holder.sign(&header, &claims("GET", URL, 7)))
+    };
+    for alg in ["Ed25519", "EdDSA"] {
+        assert_eq!(signed(alg, holder.public()).unwrap().key.to_string(), holder.jkt());
+        // A key that names its algorithm is used under that name alone.
+        assert!(signed(alg, with(holder.public(), json!({ "alg": alg }))).is_ok());
+        assert_eq!(signed(alg, with(holder.public(), json!({ "alg": "ES256" }))), Err(BadProof::Key));
+        assert_eq!(signed(alg, Holder::ed25519(2).public()), Err(BadProof::Signature));
+        assert_eq!(signed(alg, Holder::es256(1).public()), Err(BadProof::Key));
+    }
+    assert_eq!(signed("Ed25519", with(holder.public(), json!({ "alg": "EdDSA" }))), Err(BadProof::Key));
+    for alg in ["Ed448", "ED25519", "ed25519"] {
+        assert_eq!(signed(alg, holder.public()), Err(BadProof::Algorithm));
+    }
+    // And in the assertions of clients and issuers.
+    let keys = PublishedKeys::of(&json!({ "keys": [with(holder.public(), json!({ "kid": "k1" }))] })).unwrap();
+    for (alg, by, outcome) in [
+        ("Ed25519", &holder, Ok(())),
+        ("EdDSA", &holder, Ok(())),
+        ("Ed25519", &Holder::ed25519(2), Err(Unproven::Signature)),
+        ("Ed448", &holder, Err(Unproven::Foreign)),
+    ] {
+        let token = by.sign(&json!({ "alg": alg, "kid": "k1" }), &json!({ "iss": "x" }));
+        assert_eq!(keys.verify(&token, |_| true).map(drop), outcome, "{alg}");
     }
 }
 
@@ -183,7 +218,7 @@ proptest! {
 
     #[test]
     fn dp_1_no_header_of_a_stranger_panics(
-        alg in "ES256|EdDSA|RS256|PS256|none|HS256|\\PC{0,8}",
+        alg in "ES256|Ed25519|EdDSA|RS256|PS256|none|HS256|\\PC{0,8}",
         kty in "EC|OKP|RSA|oct|\\PC{0,4}",
         crv in "P-256|Ed25519|secp256k1|\\PC{0,4}",
         members in proptest::collection::btree_map("[xyned]", "[A-Za-z0-9_-]{0,60}|\\PC{0,60}", 0..5),

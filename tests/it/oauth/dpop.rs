@@ -271,7 +271,7 @@ async fn rfc9449_8_a_nonce_is_asked_for_before_anything_is_spent() {
 
 #[tokio::test]
 async fn dp_1_the_metadata_says_what_is_understood() {
-    let algs = json!(["ES256", "EdDSA", "RS256", "PS256"]);
+    let algs = json!(["ES256", "Ed25519", "EdDSA", "RS256", "PS256"]);
     for (dpop, expected) in [(Dpop::Allowed, &algs), (Dpop::Nonce, &algs), (Dpop::Off, &Value::Null)] {
         let house =
             House::minting(|minting| minting.dpop = dpop, |_, resources| resources[1].demands_proof = true).await;

@@ -55,6 +55,7 @@ async fn rfc8414_2_behaviour_4_the_server_says_exactly_what_is_on() {
       ],
       "dpop_signing_alg_values_supported": [
         "ES256",
+        "Ed25519",
         "EdDSA",
         "RS256",
         "PS256"
@@ -97,6 +98,7 @@ async fn rfc9728_2_behaviour_2_every_resource_has_its_document() {
       ],
       "dpop_signing_alg_values_supported": [
         "ES256",
+        "Ed25519",
         "EdDSA",
         "RS256",
         "PS256"

@@ -43,7 +43,7 @@ fn assert_refused(gate: &Gatehouse, told: &Told, scheme: &str, error: &str, why:
     let challenge = told.header("www-authenticate").expect("a challenge");
     assert!(challenge.starts_with(&format!(r#"{scheme} error="{error}", error_description=""#)), "{challenge}");
     assert!(challenge.contains(why), "{challenge}");
-    assert_eq!(challenge.contains(r#"algs="ES256 EdDSA RS256 PS256""#), scheme == "DPoP", "{challenge}");
+    assert_eq!(challenge.contains(r#"algs="ES256 Ed25519 EdDSA RS256 PS256""#), scheme == "DPoP", "{challenge}");
     assert!(challenge.contains("resource_metadata=\"https://mcp.example.com/.well-known/"), "{challenge}");
     assert!(told.text().contains(&format!(r#""error":"{error}""#)), "{}", told.text());
     assert_eq!(gate.mcp.seen().len(), 0, "the target hears nothing of it");

@@ -45,7 +45,7 @@ async fn asm_6_asm_8_behaviour_4_what_is_announced_is_what_is_on() {
     assert_eq!(said["client_id_metadata_document_supported"], true);
     // Claude takes the road of documents only where it finds both.
     let all = json!(["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]);
-    let algs = json!(["ES256", "EdDSA", "RS256", "PS256"]);
+    let algs = json!(["ES256", "Ed25519", "EdDSA", "RS256", "PS256"]);
     for endpoint in ["token", "revocation"] {
         assert_eq!(said[format!("{endpoint}_endpoint_auth_methods_supported")], all);
     }
