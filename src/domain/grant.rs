@@ -4,8 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, Subject, Thumbprint, UpstreamName,
-    UpstreamTokens,
+    ClientId, CodeChallenge, GrantId, Identity, Instant, ResourceUri, Scope, Thumbprint, UpstreamName, UpstreamTokens,
     secret::{Secret, in_record},
 };
 
@@ -66,9 +65,9 @@ pub struct Grant {
     /// person was enough.
     #[serde(default)]
     pub login: Option<UpstreamLogin>,
-    /// The client that acts for the person by a token that it brought (RFC 8693 §4.1).
+    /// The client that acts for the person by a token that it brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<Subject>,
+    pub actor: Option<Actor>,
     /// When the person agreed (`auth_time`).
     pub created: Instant,
     /// When the record ends: the code's life while issued, the refresh token's once active.
@@ -83,6 +82,20 @@ impl Grant {
     pub fn tokens(&self) -> Option<&UpstreamTokens> {
         self.login.as_ref().map(|login| &login.tokens)
     }
+}
+
+/// Who acts for a person, as the claim `act` tells it (RFC 8693 §4.1). Those who acted before are told for the record
+/// alone: nobody is let in or kept out for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The actor's name: a client's subject where it is one of ours.
+    pub sub: String,
+    /// Whose name that is, where it is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// Who acted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Self>>,
 }
 
 /// A login at the provider.

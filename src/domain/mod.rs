@@ -32,7 +32,7 @@ pub use clock::{Clock, Instant};
 pub use consent::{ApprovedClient, Consent};
 pub use device::{Approval, Device, DeviceState, EnteredCode, Place, UserCode};
 pub use document::{DocumentUrl, FetchedDocument, HostPattern, SpentAssertion};
-pub use grant::{Grant, GrantStage, UpstreamLogin};
+pub use grant::{Actor, Grant, GrantStage, UpstreamLogin};
 pub use id::{BrowserId, DeviceId, GrantId, RequestId};
 pub use pkce::{CodeChallenge, CodeVerifier};
 pub use proof::{SpentProof, Thumbprint};

@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::{AuthorizationServer, BasicCredentials, Error, ErrorCode, Parameters, parameters::Given};
-use crate::domain::{Client, ClientId, ClientOrigin, Grant, GrantStage, Scope, Thumbprint};
+use crate::domain::{Actor, Client, ClientId, ClientOrigin, Grant, GrantStage, Scope, Thumbprint};
 
 /// RFC 7662 §2.2.
 #[derive(Debug, Default, Serialize)]
@@ -49,14 +49,7 @@ pub struct Said {
     pub cnf: Option<Confirmation>,
     /// Who acts for the person (RFC 8693 §4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub act: Option<Act>,
-}
-
-/// `act` (RFC 8693 §4.1).
-#[derive(Debug, Clone, Serialize)]
-pub struct Act {
-    /// The client's subject.
-    pub sub: String,
+    pub act: Option<Actor>,
 }
 
 /// RFC 7800 §3.1.
@@ -127,7 +120,7 @@ impl AuthorizationServer {
             aud: access.audience,
             iss,
             jti: Some(access.id),
-            act: access.actor.map(|sub| Act { sub }),
+            act: access.actor,
             cnf: access.key.map(|jkt| Confirmation { jkt }),
         }))
     }

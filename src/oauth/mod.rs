@@ -66,7 +66,7 @@ pub use document::{Accept, Advertise, CimdSettings};
 pub use error::{Error, ErrorCode};
 use governor::DefaultDirectRateLimiter;
 pub use grant::{BasicCredentials, TokenResponse};
-pub use introspect::{Act, Confirmation, Introspection, Said};
+pub use introspect::{Confirmation, Introspection, Said};
 pub use issuer::{Introduction, SpeaksFor, TrustedIssuer};
 pub use pace::Pace;
 use pace::Turnstile;

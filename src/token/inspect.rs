@@ -1,8 +1,10 @@
 //! What an access token says, for those who ask about it instead of spending it (RFC 7009, RFC 7662).
 
+use std::borrow::Cow;
+
 use super::Mint;
 use crate::{
-    domain::{ClientId, Grant, GrantId, GrantStage, Instant, Scope, Thumbprint},
+    domain::{Actor, ClientId, Grant, GrantId, GrantStage, Instant, Scope, Thumbprint},
     store::Unavailable,
 };
 
@@ -22,7 +24,7 @@ pub struct Inspected {
     /// Its own name (`jti`).
     pub id: String,
     /// Who acts for the person (`act`), if anybody does.
-    pub actor: Option<String>,
+    pub actor: Option<Actor>,
     /// When it was made.
     pub issued: Instant,
     /// When it ends.
@@ -44,7 +46,7 @@ impl Mint {
             audience: claims.aud.into_owned(),
             scope: Scope::parse(&claims.scope),
             id: claims.jti.into_owned(),
-            actor: claims.act.map(|act| act.sub.into_owned()),
+            actor: claims.act.map(Cow::into_owned),
             issued: Instant::from_secs(claims.iat),
             expires: Instant::from_secs(claims.exp),
             key: claims.cnf.map(|cnf| cnf.jkt),

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{AccessClaims, Actor, Confirmation, IdentityClaim, MintFailed, Minted, Parts, TYP};
+use super::{AccessClaims, Confirmation, IdentityClaim, MintFailed, Minted, Parts, TYP};
 use crate::{
     crypto::jwt::{self, BadKey},
     domain::{Grant, GrantStage, Instant, Scope, Secret, Thumbprint},
@@ -46,7 +46,7 @@ impl Parts {
             name: None,
             preferred_username: None,
             groups: None,
-            act: grant.actor.as_ref().map(|actor| Actor { sub: Cow::Borrowed(actor.as_str()) }),
+            act: grant.actor.as_ref().map(Cow::Borrowed),
             upstream_token,
         };
         self.describe(grant, &mut claims);

@@ -56,7 +56,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::{Keyring, Random, jwt::BadKey},
-    domain::{ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret, Thumbprint},
+    domain::{Actor, ClientId, Clock, Grant, GrantId, Identity, Instant, ResourceUri, Scope, Secret, Thumbprint},
     store::{Liveness, Store, Unavailable},
 };
 
@@ -152,18 +152,10 @@ pub(crate) struct AccessClaims<'a> {
     groups: Option<Cow<'a, [String]>>,
     /// Who acts for the person (RFC 8693 §4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    act: Option<Actor<'a>>,
+    act: Option<Cow<'a, Actor>>,
     /// The provider's access token as a JWE (D4); left out where it would burst a header line (TOK-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream_token: Option<String>,
-}
-
-/// The claim `act` (RFC 8693 §4.1).
-#[derive(Debug, Serialize, Deserialize)]
-struct Actor<'a> {
-    /// A client's subject.
-    #[serde(borrow)]
-    sub: Cow<'a, str>,
 }
 
 /// RFC 7800 §3, with the one member that we write.

@@ -8,7 +8,7 @@
 use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder::Shown};
 use crate::{
     domain::{
-        Client, Grant, GrantId, GrantStage, GrantType, Identity, Instant, Resource, Scope, Subject, Thumbprint,
+        Actor, Client, Grant, GrantId, GrantStage, GrantType, Identity, Instant, Resource, Scope, Subject, Thumbprint,
         UpstreamLogin,
     },
     oauth::authorize::{narrow, not_ours},
@@ -33,7 +33,7 @@ pub(super) struct Bearer {
     /// The login at the provider, where one was proven.
     pub(super) login: Option<UpstreamLogin>,
     /// Who acts for them, where they did not come themselves.
-    pub(super) actor: Option<Subject>,
+    pub(super) actor: Option<Actor>,
     /// When what was proven ends, if it does: nothing outlives it.
     pub(super) until: Option<Instant>,
     /// The key that the client has proved to hold: the token is bound to it.

@@ -4,7 +4,7 @@
 //! Only a client that the file lets do so, and only tokens of those whom the file names for it: an ID token of an upstream
 //! (made for our own app there), a JWT of an issuer (made for an audience that the operator wrote down), or, where that is
 //! allowed too, an access token of an upstream that its userinfo understands. The person has to meet `allow` as after a
-//! login. The client is recorded as the one who acts (`act`), and nothing outlives the token that was brought.
+//! login. The client is recorded as the one who acts (`act`), before those who acted so far, and nothing outlives the token that was brought.
 //!
 //! The brought token is proof of a person and nothing more. It is not handed on to the MCP server, since it was not made
 //! for it (UP-10), so a server that wants a provider's token lets nobody in this way.
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer, holder::Shown};
 use crate::{
-    domain::{Client, GrantType, Identity, Instant, Resource, Subject},
+    domain::{Actor, Client, GrantType, Identity, Instant, Resource, Subject},
     oauth::{
         Exchange,
-        assertion::unproven,
+        assertion::{is_name, unproven},
         authorize::not_ours,
         grant::jwt_bearer::{admits, granted},
         issuer::{Introduction, OneOrMore, SpeaksFor, TrustedIssuer, doubted},
@@ -31,6 +31,8 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// The longest token that is looked at, in bytes.
 const LONGEST: usize = 16 * 1024;
+/// The most actors before the client that are kept on record.
+const MOST_BEFORE: usize = 4;
 
 /// `subject_token_type`, as far as we take it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,8 @@ struct Brought {
     until: Option<Instant>,
     /// Whether the policy of the server lets this person in.
     is_admitted: bool,
+    /// Who acted for them before.
+    before: Option<Box<Actor>>,
 }
 
 /// A JWT of an issuer's, as far as it is looked at.
@@ -114,13 +118,14 @@ impl AuthorizationServer {
         };
         let resource = self.resource(request.targets.iter().copied()).ok_or_else(not_ours)?;
         let brought = self.brought(client, &known.exchange, request, resource).await?;
-        let Brought { person: identity, until, is_admitted } = brought;
+        let Brought { person: identity, until, is_admitted, before } = brought;
         if !is_admitted {
             tracing::warn!(subject = %identity.subject, resource = %resource.uri, "a person was denied by policy");
             return Err(unfit("speaks of somebody who is not admitted to this server"));
         }
         let scope = granted(request.scope, None, resource, client)?;
-        let actor = Some(Subject::of_client(&client.id));
+        let actor = Subject::of_client(&client.id).as_str().to_owned();
+        let actor = Some(Actor { sub: actor, iss: None, act: before });
         let key = self.spend(proof).await?;
         let bearer = Bearer { identity, login: None, actor, until, key };
         let mut response = self.grant_at_once(client, resource, scope, bearer).await?;
@@ -145,17 +150,22 @@ impl AuthorizationServer {
         let upstream = self.parts.upstreams.get(&resource.upstream);
         let upstream = upstream.filter(|upstream| exchange.from.contains(upstream.name()));
         check_actor(client, claims.as_ref())?;
+        let before = claims.as_ref().map_or(Ok(None), actors_before)?;
         let (person, until) = match (request.kind, upstream) {
             (Kind::Id, Some(upstream)) if iss.is_some() && iss == upstream.issuer() => {
                 let (person, until) = told(upstream, upstream.person_of_id_token(request.token).await)?;
                 (person, Some(until))
+            }
+            // Nobody but the provider can tell whether what stands in its access token is true.
+            (Kind::Access, Some(_)) if exchange.access_tokens && before.is_some() => {
+                return Err(unfit("tells of actors, and only an ID token or a JWT proves them"));
             }
             (Kind::Access, Some(upstream)) if exchange.access_tokens => {
                 (told(upstream, upstream.person_of_access_token(request.token).await)?, None)
             }
             _ => return Err(unfit("comes from nobody whose tokens this client may exchange for this server")),
         };
-        Ok(Brought { is_admitted: resource.allow.admits(&person), person, until })
+        Ok(Brought { is_admitted: resource.allow.admits(&person), person, until, before })
     }
 
     async fn brought_from_issuer(
@@ -176,7 +186,8 @@ impl AuthorizationServer {
         let until = self.claimed_end(introduction, &claims).map_err(as_request)?;
         check_actor(client, Some(&claims))?;
         let person = introduction.person(&claims).map_err(as_request)?;
-        Ok(Brought { is_admitted: admits(resource, issuer, &person), person, until: Some(until) })
+        let before = actors_before(&claims)?;
+        Ok(Brought { is_admitted: admits(resource, issuer, &person), person, until: Some(until), before })
     }
 
     fn claimed_end(&self, introduction: &Introduction, claims: &Value) -> Result<Instant, Error> {
@@ -201,6 +212,27 @@ fn check_actor(client: &Client, claims: Option<&Value>) -> Result<(), Error> {
     let is_named =
         ["sub", "client_id"].iter().any(|name| may_act.get(name).and_then(Value::as_str) == Some(client.id.as_str()));
     if is_named { Ok(()) } else { Err(unfit("lets another party act for its person")) }
+}
+
+/// RFC 8693 §4.1: who acted until now stands below who acts from now on. A chain that we cannot keep whole is refused, since
+/// a shorter one would be a lie.
+fn actors_before(claims: &Value) -> Result<Option<Box<Actor>>, Error> {
+    let mut chain = Vec::new();
+    let mut next = claims.get("act");
+    while let Some(act) = next {
+        let name = |member| act.get(member).and_then(Value::as_str).filter(|name| is_name(name));
+        let Some(sub) = name("sub").or_else(|| name("client_id")) else {
+            return Err(unfit("holds an act that names nobody"));
+        };
+        if chain.len() == MOST_BEFORE {
+            return Err(unfit("tells of more actors than are kept on record"));
+        }
+        // A name without an issuer is one of the token's own issuer's.
+        let iss = name("iss").or_else(|| claims.get("iss").and_then(Value::as_str));
+        chain.push((sub.to_owned(), iss.map(str::to_owned)));
+        next = act.get("act");
+    }
+    Ok(chain.into_iter().rev().fold(None, |act, (sub, iss)| Some(Box::new(Actor { sub, iss, act }))))
 }
 
 /// RFC 8693 §2.2.2: a token that is not valid is `invalid_request`, here.

@@ -13,16 +13,19 @@ use vestibule::{
         BasicCredentials, Error, Exchange, Introduction, KeySource, Parameters, Settings, SpeaksFor, StaticClient,
         TokenResponse, TrustedIssuer,
     },
+    token::{PresentedProof, Refused},
     upstream::provider::IdentityRules,
 };
 
 use super::house::{CLAUDE, House, ISSUER, NOTES, but, failed, parameters, static_client};
 use crate::world::{
     FakeProvider, ManualClock,
+    holder::{self as proof, Holder},
     provider::{At, Fault, Person, Profile},
 };
 
 const MAIL: &str = "https://mcp.example.com/mail";
+const TOKEN: &str = "https://mcp.example.com/token";
 const OLD: &str = "https://old.corp.example";
 const OLD_API: &str = "https://api.corp.example";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -277,6 +280,87 @@ async fn tx_1_a_legacy_jwt_of_a_listed_issuer_counts_for_a_listed_audience() {
     let closed = Scene::with(|_, all| all[0].trusts.issuers.clear()).await;
     let outcome = closed.bring("agent", &bringing(&closed.legacy("JWT", json!({})), JWT)).await;
     assert_eq!(failed(outcome), "invalid_target");
+}
+
+#[tokio::test]
+async fn tx_1_rfc8693_4_1_who_acted_before_stands_below_who_acts_now() {
+    let scene = Scene::open().await;
+    let act = async |act: Value| {
+        let token = scene.legacy("JWT", json!({ "act": act }));
+        let response = scene.bring("agent", &bringing(&token, JWT)).await?;
+        let asking = parameters(&[("token", response.access_token.expose())]);
+        let basic = BasicCredentials { id: "agent".to_owned(), secret: "shh".into() };
+        let said = serde_json::to_value(scene.house.server.introspect(&asking, Some(basic)).await.unwrap()).unwrap();
+        let act = claims_of(&response)["act"].clone();
+        assert_eq!(said["act"], act, "the same at /introspect");
+        scene.house.mint.verify(response.access_token.expose(), &at("/notes")).await.unwrap();
+        Ok::<_, Error>(act)
+    };
+    // A name without an issuer is the token's own issuer's; what is no name of anybody is left out.
+    assert_eq!(
+        act(json!({ "sub": "desk", "exp": 1, "role": "admin" })).await.unwrap(),
+        json!({ "sub": "client:agent", "act": { "sub": "desk", "iss": OLD } })
+    );
+    assert_eq!(
+        act(json!({ "sub": "desk", "act": { "client_id": "app", "iss": "https://far.example" } })).await.unwrap(),
+        json!({ "sub": "client:agent", "act": { "sub": "desk", "iss": OLD, "act": { "sub": "app", "iss": "https://far.example" } } })
+    );
+    let chain = |length: usize| {
+        (0..length).fold(Value::Null, |act, n| match act {
+            Value::Null => json!({ "sub": format!("a{n}") }),
+            act => json!({ "sub": format!("a{n}"), "act": act }),
+        })
+    };
+    let mut told = act(chain(4)).await.unwrap();
+    for expected in ["client:agent", "a3", "a2", "a1", "a0"] {
+        assert_eq!(told["sub"], expected);
+        told = told["act"].take();
+    }
+    assert!(told.is_null());
+    // What cannot be kept whole is refused, and so is what names nobody.
+    for bad in [
+        chain(5),
+        json!("desk"),
+        json!({}),
+        json!({ "sub": "" }),
+        json!({ "sub": 1 }),
+        json!([]),
+        json!({ "sub": "x".repeat(2_000) }),
+        json!({ "sub": "desk", "act": "app" }),
+    ] {
+        let error = act(bad.clone()).await.unwrap_err();
+        assert_eq!(error.code.as_str(), "invalid_request", "{bad}");
+        assert!(error.description.contains("act"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn dp_1_an_exchanged_token_is_bound_to_the_key_that_was_proved() {
+    let scene = Scene::open().await;
+    let holder = Holder::es256(1);
+    let now = scene.house.clock.now().secs();
+    let ask = async |proof: &str| {
+        let basic = BasicCredentials { id: "agent".to_owned(), secret: "shh".into() };
+        let form = bringing(&scene.legacy("JWT", json!({})), JWT);
+        scene.house.server.token_proven(&form, Some(basic), PresentedProof::One(proof)).await
+    };
+    for (proof, why) in [
+        (holder.proof("GET", TOKEN, now), "htm"),
+        (holder.proof("POST", NOTES, now), "htu"),
+        (Holder::es256(2).sign(&holder.header(), &proof::claims("POST", TOKEN, now)), "signed"),
+    ] {
+        let error = ask(&proof).await.unwrap_err();
+        assert_eq!(error.code.as_str(), "invalid_dpop_proof");
+        assert!(error.description.contains(why), "{error}");
+    }
+    let sound = holder.proof("POST", TOKEN, now);
+    let response = ask(&sound).await.unwrap();
+    assert_eq!((response.token_type, response.issued_token_type), ("DPoP", Some(ACCESS_TOKEN)));
+    assert_eq!(claims_of(&response)["cnf"], json!({ "jkt": holder.jkt() }));
+    assert_eq!(claims_of(&response)["act"], json!({ "sub": "client:agent" }));
+    let refused = scene.house.mint.verify(response.access_token.expose(), &at("/notes")).await.err();
+    assert!(matches!(refused, Some(Refused::Bound)), "{refused:?}");
+    assert_eq!(failed(ask(&sound).await), "invalid_dpop_proof", "a proof is good for once");
 }
 
 #[tokio::test]
