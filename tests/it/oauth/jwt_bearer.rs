@@ -1,5 +1,7 @@
 //! `/token` with jwt-bearer: an issuer's word for a person (ID-JAG; EMA-1 to EMA-5) or for a workload (WIF-1).
 
+mod proofs;
+
 use std::{
     sync::{
         Arc,
