@@ -9,7 +9,7 @@ use crate::domain::{
     self, Allow, Place, ResourceUri, Scope, Secret, Trusts, UpstreamName,
     step_up::{Hierarchy, StepUp},
 };
-use crate::oauth::DocumentHost;
+use crate::oauth::{DocumentHost, ErrorCode, RefusalPage};
 
 fn look(url: &str) -> Look {
     Look::new(&HttpsUrl::parse(url, false).unwrap())
