@@ -44,7 +44,7 @@ pub enum DeviceState {
     Pending,
     /// A human agreed and logged in; the next poll takes it all.
     Approved(Box<Approval>),
-    /// The human, the provider or the operator's rules said no.
+    /// The human or the provider said no.
     Denied,
 }
 

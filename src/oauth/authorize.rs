@@ -48,7 +48,7 @@ impl AuthorizationServer {
             Ok(false) => {}
             Ok(true) => return Step::Refuse(blocked_client()),
             Err(outage) => {
-                return Step::Refuse(Refusal { error: outage.into(), page: RefusalPage::Unavailable });
+                return Step::Refuse(Refusal::new(outage.into(), RefusalPage::Unavailable));
             }
         }
         let to = ReplyTo { client: &client, redirect: &redirect, state: given.one("state").ok().flatten() };
@@ -74,7 +74,7 @@ impl AuthorizationServer {
 
     /// Who asks, and may it be answered at the address it names? Until both are proven nobody is redirected (AZ-2).
     async fn bind(&self, given: Given<'_>) -> Result<(Client, RedirectUri, bool), Refusal> {
-        let bad_request = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let bad_request = |error: Error| Refusal::new(error, RefusalPage::BadRequest);
         let (id, asked) = match (given.one("client_id"), given.one("redirect_uri")) {
             (Ok(Some(id)), Ok(asked)) => (id, asked),
             (Ok(None), _) => {
@@ -97,22 +97,22 @@ impl AuthorizationServer {
 
     /// The redirect URI that is asked for, if it is this client's now (AZ-4: asked at every stage anew).
     pub(super) fn redirect_of(&self, client: &Client, asked: Option<&str>) -> Result<RedirectUri, Refusal> {
-        let refused = |why: String| Refusal {
-            error: Error::new(ErrorCode::InvalidRequest, why),
-            page: RefusalPage::BadRedirect {
+        let refused = |why: String| {
+            let page = RefusalPage::BadRedirect {
                 requested: asked.unwrap_or_default().to_owned(),
                 registered: client.redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect(),
-            },
+            };
+            Refusal::new(Error::new(ErrorCode::InvalidRequest, why), page)
         };
         let (redirect, url) = client
             .redirect(asked, self.settings.registration.redirects.loopback)
             .map_err(|error: RedirectRefused| refused(error.to_string()))?;
         self.check_redirect(&url, client.origin).map_err(|unfit| match unfit {
             Unfit::Harmful(_) => refused(unfit.to_string()),
-            Unfit::NotLet(_) => Refusal {
-                error: Error::new(ErrorCode::InvalidRequest, unfit.to_string()),
-                page: RefusalPage::RedirectNotLet { requested: redirect.as_str().to_owned() },
-            },
+            Unfit::NotLet(_) => Refusal::new(
+                Error::new(ErrorCode::InvalidRequest, unfit.to_string()),
+                RefusalPage::RedirectNotLet { requested: redirect.as_str().to_owned() },
+            ),
         })?;
         // A sealed registration holds no loopback port (D2), so there is none to answer at.
         if asked.is_none() && redirect.is_portless_loopback() {
@@ -283,7 +283,7 @@ impl AuthorizationServer {
         // Taken between our two looks: the other click has come home already.
         let Some(earlier) = earlier.filter(|earlier| earlier.browser == request.browser) else {
             let error = Error::new(ErrorCode::AccessDenied, "this login is finished already");
-            return Ok(Step::Refuse(Refusal { error, page: RefusalPage::AlreadyDone }));
+            return Ok(Step::Refuse(Refusal::new(error, RefusalPage::AlreadyDone)));
         };
         let same = upstream_url(upstream, resource, &earlier, account).await?;
         self.gone_upstream(same, &earlier)
@@ -380,15 +380,12 @@ pub(super) fn cookie_suffix(id: RequestId) -> String {
 }
 
 pub(super) fn unknown_client() -> Refusal {
-    Refusal {
-        error: Error::new(ErrorCode::InvalidClient, "client_id is not known here"),
-        page: RefusalPage::UnknownClient,
-    }
+    Refusal::new(Error::new(ErrorCode::InvalidClient, "client_id is not known here"), RefusalPage::UnknownClient)
 }
 
 /// The page is told, and the log; the app's developer hears the same words at `/token`.
 pub(super) fn blocked_client() -> Refusal {
-    Refusal { error: Error::new(ErrorCode::InvalidClient, BLOCKED), page: RefusalPage::BlockedClient }
+    Refusal::new(Error::new(ErrorCode::InvalidClient, BLOCKED), RefusalPage::BlockedClient)
 }
 
 /// What a client hears that the operator has shut out.

@@ -6,7 +6,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    AuthorizationServer, Browser, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
+    Asker, AuthorizationServer, Browser, Error, ErrorCode, Parameters, Refusal, RefusalPage, Step,
     authorize::{ReplyTo, STATE_PURPOSE, blocked_client, cookie_suffix, gone},
     consent::Standing,
     parameters::Given,
@@ -39,10 +39,10 @@ enum Outcome<'a> {
 enum Taken {
     /// This callback is the one.
     Won(Box<AuthorizationRequest>),
-    /// Another was, or time has run out.
-    Gone,
+    /// Another was, or time has run out. Whose login it was, if it has begun anew.
+    Gone(Option<Asker>),
     /// The request waits for another provider, or another browser.
-    NotHere,
+    NotHere(Asker),
 }
 
 impl AuthorizationServer {
@@ -67,23 +67,29 @@ impl AuthorizationServer {
         }
         let request = match self.take(&state, returned.state, upstream.name(), browser).await {
             Ok(Taken::Won(request)) => request,
-            Ok(Taken::Gone) => return Step::Refuse(self.gone(&state)),
-            Ok(Taken::NotHere) => return Step::Refuse(bad("this callback belongs to another login")),
+            Ok(Taken::Gone(None)) => return Step::Refuse(self.gone(&state)),
+            Ok(Taken::Gone(Some(asker))) => return Step::Refuse(self.gone(&state).of(asker)),
+            Ok(Taken::NotHere(asker)) => return Step::Refuse(bad("this callback belongs to another login").of(asker)),
             Err(error) => return unavailable(error),
         };
+        self.finish_login(&request, upstream, &returned).await.of(&request)
+    }
+
+    /// The request is taken out: from the provider's answer to what the client, or a device, is told.
+    async fn finish_login(&self, request: &AuthorizationRequest, upstream: &Upstream, returned: &Returned<'_>) -> Step {
         let done = Some(cookie_suffix(request.id));
         if let Err(refusal) =
             self.still_answerable((&request.client.id, request.client.edition.as_deref()), &request.reply).await
         {
             return Step::Refuse(refusal);
         }
-        match self.conclude(&request, upstream, &returned).await {
-            Ok(concluded) => match self.hand_over(&request, upstream, concluded, &done).await {
+        match self.conclude(request, upstream, returned).await {
+            Ok(concluded) => match self.hand_over(request, upstream, concluded, &done).await {
                 Ok(step) => step,
-                Err(error) => self.fail(&request, &error, done).await,
+                Err(error) => self.fail(request, &error, done).await,
             },
-            Err(Ended::Told(error)) => self.fail(&request, &error, done).await,
-            Err(Ended::TurnedAway(error, identity)) => self.turn_away(&request, upstream, &identity, error).await,
+            Err(Ended::Told(error)) => self.fail(request, &error, done).await,
+            Err(Ended::TurnedAway(error, identity)) => self.turn_away(request, upstream, &identity, error).await,
             Err(Ended::Refused(refusal)) => Step::Refuse(refusal),
         }
     }
@@ -94,7 +100,7 @@ impl AuthorizationServer {
         upstream: &str,
         parameters: &'a Parameters,
     ) -> Result<(&'a Upstream, Returned<'a>, Credential<UpstreamState>), Refusal> {
-        let refuse = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let refuse = |error: Error| Refusal::new(error, RefusalPage::BadRequest);
         let given = Given::new(parameters).check().map_err(refuse)?;
         let upstream = UpstreamName::parse(upstream)
             .ok()
@@ -130,9 +136,9 @@ impl AuthorizationServer {
         let id = RequestId::from_bytes(*state.id()).to_string();
         match self.parts.store.get::<AuthorizationRequest>(&id).await {
             Ok(None) => Step::Refuse(self.gone(state)),
-            Ok(Some(_)) => {
+            Ok(Some(request)) => {
                 let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
-                Step::Refuse(Refusal { error, page: RefusalPage::OtherBrowser })
+                Step::Refuse(Refusal::new(error, RefusalPage::OtherBrowser)).of(&request)
             }
             Err(outage) => unavailable(outage.into()),
         }
@@ -159,10 +165,10 @@ impl AuthorizationServer {
             RequestStage::AwaitingConsent => true,
         };
         let decide = |request: Option<AuthorizationRequest>| match request {
-            None => (Change::Keep, Taken::Gone),
-            Some(request) if is_old(&request) => (Change::Keep, Taken::Gone),
+            None => (Change::Keep, Taken::Gone(None)),
+            Some(request) if is_old(&request) => (Change::Keep, Taken::Gone(Some(Asker::of(&request)))),
             Some(request) if is_here(&request) => (Change::Remove, Taken::Won(Box::new(request))),
-            Some(_) => (Change::Keep, Taken::NotHere),
+            Some(request) => (Change::Keep, Taken::NotHere(Asker::of(&request))),
         };
         Ok(self.parts.store.update(&id, decide).await?)
     }
@@ -174,7 +180,7 @@ impl AuthorizationServer {
         } else {
             ("this login is finished already", RefusalPage::AlreadyDone)
         };
-        Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page }
+        Refusal::new(Error::new(ErrorCode::InvalidRequest, why), page)
     }
 
     /// From the provider's answer to our code.
@@ -307,7 +313,7 @@ fn denied_upstream(error: &str) -> Error {
 }
 
 fn bad(why: &'static str) -> Refusal {
-    Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::BadRequest }
+    Refusal::new(Error::new(ErrorCode::InvalidRequest, why), RefusalPage::BadRequest)
 }
 
 /// UP-2: nothing of such an answer is believed or shown. It is the sender's fault, unless we could not look it up.
@@ -320,10 +326,10 @@ fn not_from_there(failed: Failed) -> Step {
         }
     };
     error.log("callback");
-    Step::Refuse(Refusal { error, page: RefusalPage::ProviderFailed })
+    Step::Refuse(Refusal::new(error, RefusalPage::ProviderFailed))
 }
 
 fn unavailable(error: Error) -> Step {
     error.log("callback");
-    Step::Refuse(Refusal { error, page: RefusalPage::Unavailable })
+    Step::Refuse(Refusal::new(error, RefusalPage::Unavailable))
 }

@@ -90,7 +90,7 @@ impl From<NoClient> for Refusal {
             NoClient::Unknown => RefusalPage::UnknownClient,
             NoClient::NoDocument(url, _) => RefusalPage::NoDocument { url: url.to_string() },
         };
-        Self { error: none.into(), page }
+        Self::new(none.into(), page)
     }
 }
 

@@ -71,7 +71,7 @@ impl AuthorizationServer {
         };
         match outcome {
             Ok(None) => self.go_upstream(request, account).await,
-            Ok(Some(refusal)) => Step::Refuse(refusal),
+            Ok(Some(refusal)) => Step::Refuse(refusal).of(&request),
             Err(error) => self.fail(&request, &error, None).await,
         }
     }
@@ -95,7 +95,7 @@ impl AuthorizationServer {
         form: &Parameters,
         browser: &Browser,
     ) -> Result<(AuthorizationRequest, Decision), Refusal> {
-        let bad = |error: Error| Refusal { error, page: RefusalPage::BadRequest };
+        let bad = |error: Error| Refusal::new(error, RefusalPage::BadRequest);
         let given = Given::new(form).check().map_err(bad)?;
         let decision = match given.first("decision") {
             Some("approve") => Decision::Approve,
@@ -105,12 +105,12 @@ impl AuthorizationServer {
         };
         let opened = given.first("request").and_then(|sealed| Form::open(sealed, &self.parts.keyring));
         // Also what was sealed under a key that has been retired since.
-        let expired = |why| Refusal { error: Error::new(ErrorCode::InvalidRequest, why), page: RefusalPage::Expired };
+        let expired = |why| Refusal::new(Error::new(ErrorCode::InvalidRequest, why), RefusalPage::Expired);
         let form = opened.ok_or_else(|| expired("the form cannot be read"))?;
         let may_be_shown = browser.is_known() && matches!(form.reply, Reply::Redirect { .. });
         if form.browser != browser.id && !may_be_shown {
             let error = Error::new(ErrorCode::AccessDenied, "the login was begun in another browser");
-            return Err(Refusal { error, page: RefusalPage::OtherBrowser });
+            return Err(Refusal::new(error, RefusalPage::OtherBrowser));
         }
         if form.expires <= self.parts.clock.now() {
             return Err(expired("the form is too old"));
@@ -129,7 +129,7 @@ impl AuthorizationServer {
         let client = self.find_client(id.as_str()).await?;
         if client.edition.as_deref() != edition {
             let error = Error::new(ErrorCode::InvalidRequest, "the client has changed since the login began");
-            return Err(Refusal { error, page: RefusalPage::Expired });
+            return Err(Refusal::new(error, RefusalPage::Expired));
         }
         match reply {
             Reply::Redirect { to, .. } => self.redirect_of(&client, Some(to.as_str())).map(drop)?,

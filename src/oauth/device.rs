@@ -201,7 +201,7 @@ impl AuthorizationServer {
             Err(outage) => {
                 let error = Error::from(outage);
                 error.log("device");
-                Step::Refuse(Refusal { error, page: RefusalPage::Unavailable })
+                Step::Refuse(Refusal::new(error, RefusalPage::Unavailable))
             }
         }
     }
@@ -228,7 +228,7 @@ impl AuthorizationServer {
     /// The consent page of this device: always, whatever was agreed to before.
     async fn ask_for_device(&self, device: Device, code: UserCode, browser: &Browser, place: &Place) -> Step {
         let Some(resource) = self.resource_at(&device.resource) else {
-            return Step::Refuse(Refusal { error: gone(), page: RefusalPage::Unavailable });
+            return Step::Refuse(Refusal::new(gone(), RefusalPage::Unavailable));
         };
         let destination = Destination::Device {
             code,
@@ -301,7 +301,7 @@ impl AuthorizationServer {
         error.log("device");
         if error.code != ErrorCode::AccessDenied {
             let error = Error::new(error.code, error.description.clone());
-            return Step::Refuse(Refusal { error, page: RefusalPage::DeviceWaits });
+            return Step::Refuse(Refusal::new(error, RefusalPage::DeviceWaits));
         }
         let deny = |device: Option<Device>| match device {
             Some(device) if device.state == DeviceState::Pending => {
@@ -314,7 +314,7 @@ impl AuthorizationServer {
                 tracing::info!(device = %id, login = %request.id, client = request.client.title(), "device denied");
                 self.device_end(request, false, done)
             }
-            Err(outage) => Step::Refuse(Refusal { error: outage.into(), page: RefusalPage::DeviceWaits }),
+            Err(outage) => Step::Refuse(Refusal::new(outage.into(), RefusalPage::DeviceWaits)),
         }
     }
 
@@ -331,14 +331,14 @@ impl AuthorizationServer {
 
 fn no_devices() -> Refusal {
     let error = Error::new(ErrorCode::InvalidRequest, "logins for devices are not offered here");
-    Refusal { error, page: RefusalPage::BadRequest }
+    Refusal::new(error, RefusalPage::BadRequest)
 }
 
 fn too_late() -> Refusal {
-    Refusal { error: Error::new(ErrorCode::ExpiredToken, "the device's code is too old"), page: RefusalPage::Expired }
+    Refusal::new(Error::new(ErrorCode::ExpiredToken, "the device's code is too old"), RefusalPage::Expired)
 }
 
 fn already_decided() -> Refusal {
     let error = Error::new(ErrorCode::InvalidRequest, "this device has its answer already");
-    Refusal { error, page: RefusalPage::AlreadyDone }
+    Refusal::new(error, RefusalPage::AlreadyDone)
 }

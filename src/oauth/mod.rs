@@ -72,8 +72,8 @@ pub use pace::Pace;
 use pace::Turnstile;
 pub use parameters::Parameters;
 pub use step::{
-    Answer, Browser, ConsentPage, Destination, DeviceEnd, DocumentHost, Navigation, Refusal, RefusalPage, Setback,
-    StateCookie, Step, UserCodePage, UserCodeTrouble,
+    Answer, Asker, Browser, ConsentPage, Destination, DeviceEnd, DeviceSetback, DocumentHost, Navigation, Refusal,
+    RefusalPage, Setback, StateCookie, Step, UserCodePage, UserCodeTrouble,
 };
 
 use crate::{

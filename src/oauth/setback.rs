@@ -5,12 +5,12 @@
 //! or who did not answer. `web` shows that page to browsers; its button carries the answer on to the client.
 
 use super::{
-    Answer, AuthorizationServer, Error, ErrorCode, Setback, Step,
+    Answer, AuthorizationServer, DeviceSetback, Error, ErrorCode, Refusal, RefusalPage, Setback, Step,
     authorize::{cookie_suffix, gone},
     form::Form,
 };
 use crate::{
-    domain::{AuthorizationRequest, Identity, Reply, RequestId, RequestStage},
+    domain::{AuthorizationRequest, Identity, Reply, RequestId, RequestStage, Secret},
     store,
     upstream::Upstream,
 };
@@ -40,7 +40,8 @@ impl AuthorizationServer {
 
     /// D15: the person is known, and not admitted. Whoever is logged in at the provider with one account comes back with
     /// it each time, so there must be a way to say "another one". It begins a login of its own; the consent that the
-    /// person gave stands, and the form is bound to their browser like the first.
+    /// person gave stands, and the form is bound to their browser like the first. A client is told at once if they give
+    /// up; a device waits for them, but no longer than its code lives, and its page warns once more (RFC 8628 §5.4).
     pub(super) async fn turn_away(
         &self,
         request: &AuthorizationRequest,
@@ -48,30 +49,42 @@ impl AuthorizationServer {
         identity: &Identity,
         error: Error,
     ) -> Step {
-        let step = self.fail(request, &error, Some(cookie_suffix(request.id))).await;
-        let Reply::Redirect { .. } = &request.reply else { return step };
-        let (now, random) = (self.parts.clock.now(), &*self.parts.random);
-        let again = || AuthorizationRequest {
-            id: RequestId::from_bytes(random.bytes()),
-            client: request.client.clone(),
-            reply: request.reply.clone(),
-            resource: request.resource.clone(),
-            scope: request.scope.clone(),
-            browser: request.browser,
-            expires: now + self.settings.request_life,
-            stage: RequestStage::AwaitingConsent,
-        };
-        let another = upstream.can_switch_account().then(|| Form::seal(again(), &self.parts.keyring, random));
         let Some(resource) = self.resource_at(&request.resource) else {
             return self.fail(request, &gone(), None).await;
         };
+        let form = self.form_of_another_try(request);
         let setback = Setback::WrongAccount {
             account: identity.email.as_deref().filter(|email| is_plain(email)).map(str::to_owned),
             resource_title: resource.title.clone(),
             provider: upstream.title().to_owned(),
-            another,
+            another: upstream.can_switch_account().then(|| form.clone()),
         };
-        with(step, Some(setback))
+        let done = cookie_suffix(request.id);
+        let Reply::Device(device) = &request.reply else {
+            return with(self.fail(request, &error, Some(done)).await, Some(setback));
+        };
+        error.log("device");
+        match self.device_is_over(*device).await {
+            Ok(None) => {
+                tracing::info!(%device, login = %request.id, client = request.client.title(), "another account is needed");
+                let client = request.client.title().to_owned();
+                Step::SetBackDevice(DeviceSetback { client, setback, form, done })
+            }
+            Ok(Some(refusal)) => Step::Refuse(refusal),
+            Err(outage) => Step::Refuse(Refusal::new(outage.into(), RefusalPage::DeviceWaits)),
+        }
+    }
+
+    /// The same request once more, under a name of its own.
+    fn form_of_another_try(&self, request: &AuthorizationRequest) -> Secret<String> {
+        let random = &*self.parts.random;
+        let expires = match &request.reply {
+            Reply::Redirect { .. } => self.parts.clock.now() + self.settings.request_life,
+            Reply::Device(_) => request.expires,
+        };
+        let id = RequestId::from_bytes(random.bytes());
+        let again = AuthorizationRequest { id, expires, stage: RequestStage::AwaitingConsent, ..request.clone() };
+        Form::seal(again, &self.parts.keyring, random)
     }
 }
 

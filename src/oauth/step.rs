@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Error;
-use crate::domain::{BrowserId, Place, Scope, Secret, UserCode};
+use crate::domain::{AuthorizationRequest, BrowserId, Place, Reply, Scope, Secret, UserCode};
 
 /// The browser that is asking, known by our cookie or just met.
 #[derive(Debug, Clone)]
@@ -48,8 +48,20 @@ pub enum Step {
     AskUserCode(UserCodePage),
     /// A device has its answer: tell its human.
     EndDevice(DeviceEnd),
+    /// The account is not admitted, and the device still waits: tell its human, who may take another.
+    SetBackDevice(DeviceSetback),
     /// Nobody can be answered: tell the human.
     Refuse(Refusal),
+}
+
+impl Step {
+    /// The same, with whose login it was if somebody is refused.
+    pub(super) fn of(self, request: &AuthorizationRequest) -> Self {
+        match self {
+            Self::Refuse(refusal) => Self::Refuse(refusal.of(Asker::of(request))),
+            step => step,
+        }
+    }
 }
 
 /// The page on which the code of a device is typed or compared.
@@ -85,6 +97,19 @@ pub struct DeviceEnd {
     pub is_granted: bool,
     /// The login whose state cookie can be dropped now, if any.
     pub done: Option<String>,
+}
+
+/// A login for a device with an account that is not admitted. The device hears nothing of it until its human says no.
+#[derive(Debug)]
+pub struct DeviceSetback {
+    /// The client's name, unverified.
+    pub client: String,
+    /// What happened, and how to go on.
+    pub setback: Setback,
+    /// The sealed request, to say no with.
+    pub form: Secret<String>,
+    /// The login whose state cookie can be dropped now.
+    pub done: String,
 }
 
 /// An answer to the client through the browser.
@@ -227,6 +252,42 @@ pub struct Refusal {
     pub error: Error,
     /// Which page.
     pub page: RefusalPage,
+    /// Whose login it was, where its record says so: the browser that comes back from a provider does not.
+    pub asker: Option<Box<Asker>>,
+}
+
+impl Refusal {
+    /// Of a login that nothing is known about but what the browser sent.
+    #[must_use]
+    pub const fn new(error: Error, page: RefusalPage) -> Self {
+        Self { error, page, asker: None }
+    }
+
+    /// Of a login whose record was found.
+    pub(super) fn of(self, asker: Asker) -> Self {
+        Self { asker: Some(Box::new(asker)), ..self }
+    }
+}
+
+/// The client of a login, as far as a page needs it to say what to do in that app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// Its id.
+    pub id: String,
+    /// Its name, unverified.
+    pub name: String,
+    /// Where its answer would have gone.
+    pub redirect: Option<String>,
+}
+
+impl Asker {
+    pub(super) fn of(request: &AuthorizationRequest) -> Self {
+        let redirect = match &request.reply {
+            Reply::Redirect { to, .. } => Some(to.as_str().to_owned()),
+            Reply::Device(_) => None,
+        };
+        Self { id: request.client.id.as_str().to_owned(), name: request.client.title().to_owned(), redirect }
+    }
 }
 
 /// The pages for people in trouble.

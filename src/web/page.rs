@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     domain::{HttpsUrl, Resource},
-    oauth::{Answer, ConsentPage, Destination, DeviceEnd, Error, Refusal, Setback, UserCodePage, UserCodeTrouble},
+    oauth::{
+        Answer, ConsentPage, Destination, DeviceEnd, DeviceSetback, Error, Refusal, Setback, UserCodePage,
+        UserCodeTrouble,
+    },
 };
 
 /// The one style sheet.
@@ -116,7 +119,13 @@ impl Look {
         let client = if answer.client.is_empty() { "your app" } else { &answer.client };
         let app = app::recognise(Some(&answer.url), None, Some(client));
         let (status, frame) = (status_of(setback), self.frame(Some(request_id)));
-        self.show(status, &SetBack { frame, client, url: &answer.url, setback, app })
+        self.show(status, &SetBack { frame, client, back: Back::To(&answer.url), setback, app })
+    }
+
+    /// The same where a device waits: there is nobody to go back to, but a no to be told.
+    pub(crate) fn device_setback(&self, end: &DeviceSetback, request_id: &str) -> Response {
+        let (setback, frame, back) = (&end.setback, self.frame(Some(request_id)), Back::Deny(end.form.expose()));
+        self.show(status_of(setback), &SetBack { frame, client: &end.client, back, setback, app: None })
     }
 
     /// The page for a browser that opened the address of an MCP server, or the bare origin.
@@ -173,9 +182,17 @@ struct Consent<'a> {
 struct SetBack<'a> {
     frame: Frame<'a>,
     client: &'a str,
-    url: &'a str,
+    back: Back<'a>,
     setback: &'a Setback,
     app: Option<&'static App>,
+}
+
+/// What a person does who gives up.
+enum Back<'a> {
+    /// Goes to this address, and the client is told.
+    To(&'a str),
+    /// Sends this form, and the device is told.
+    Deny(&'a str),
 }
 
 /// 403 is about the person, 502 and 503 about the provider or us.

@@ -6,8 +6,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
-use super::{House, app::App, extract, guard};
-use crate::oauth::{Answer, Browser, DeviceEnd, Error, ErrorCode, Refusal, RefusalPage, Setback, Step};
+use super::{
+    House,
+    app::{self, App},
+    extract, guard,
+};
+use crate::oauth::{
+    Answer, Asker, Browser, DeviceEnd, DeviceSetback, Error, ErrorCode, Refusal, RefusalPage, Setback, Step,
+};
 
 /// How long to wait after a 503, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -118,6 +124,7 @@ impl Asked<'_> {
             }
             Step::AskUserCode(page) => with_cookies(self.house.look.user_code(&page), [met()]),
             Step::EndDevice(end) => self.end_device(&end),
+            Step::SetBackDevice(setback) => self.set_back_device(&setback),
             Step::Answer(answer) => self.answer(&answer),
             Step::Refuse(refusal) => self.refuse(&refusal),
         }
@@ -150,10 +157,19 @@ impl Asked<'_> {
         with_cookies(self.house.look.device_end(end), [done])
     }
 
+    fn set_back_device(&self, setback: &DeviceSetback) -> Response {
+        let response = if extract::wants_page(self.headers) {
+            self.house.look.device_setback(setback, self.request_id())
+        } else {
+            fault(StatusCode::FORBIDDEN, ErrorCode::AccessDenied.as_str(), "this account is not admitted here")
+        };
+        with_cookies(response, [self.house.jar.end(&setback.done)])
+    }
+
     /// Too many user codes from one address (RFC 8628 §5.1).
     pub(crate) fn too_many_codes(&self, wait: std::time::Duration) -> Response {
         let error = Error::new(ErrorCode::SlowDown, "too many codes from this address; wait, then try again");
-        let mut response = self.refuse(&Refusal { error, page: RefusalPage::TooManyCodes });
+        let mut response = self.refuse(&Refusal::new(error, RefusalPage::TooManyCodes));
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         response
@@ -164,7 +180,8 @@ impl Asked<'_> {
         note(&refusal.error);
         let status = status_of(refusal);
         let mut response = if extract::wants_page(self.headers) {
-            self.house.look.refusal(status, refusal, self.app, self.request_id())
+            let app = self.app.or_else(|| refusal.asker.as_deref().and_then(app_of));
+            self.house.look.refusal(status, refusal, app, self.request_id())
         } else {
             fault(status, refusal.error.code.as_str(), &refusal.error.description)
         };
@@ -177,7 +194,7 @@ impl Asked<'_> {
     /// A request that could not even be read.
     pub(crate) fn unreadable(&self, why: extract::Unreadable) -> Response {
         let error = Error::new(ErrorCode::InvalidRequest, why.to_string());
-        let mut response = self.refuse(&Refusal { error, page: RefusalPage::BadRequest });
+        let mut response = self.refuse(&Refusal::new(error, RefusalPage::BadRequest));
         *response.status_mut() = why.status();
         response
     }
@@ -190,7 +207,7 @@ impl Asked<'_> {
     fn redirect(&self, url: &str) -> Response {
         let Ok(location) = HeaderValue::try_from(url) else {
             let error = Error::new(ErrorCode::ServerError, "the address to go to is not a URL");
-            return self.refuse(&Refusal { error, page: RefusalPage::BadRequest });
+            return self.refuse(&Refusal::new(error, RefusalPage::BadRequest));
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = if *self.method == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
@@ -200,6 +217,11 @@ impl Asked<'_> {
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }
+}
+
+/// The app of a login whose record was found.
+fn app_of(asker: &Asker) -> Option<&'static App> {
+    app::recognise(asker.redirect.as_deref(), Some(&asker.id), Some(&asker.name))
 }
 
 /// At a page an unknown client is the link's fault, not a failed authentication: 400, as OAuth clients expect. A login

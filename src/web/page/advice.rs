@@ -13,6 +13,8 @@ pub(super) struct Advice<'a> {
     pub(super) registered: &'a [String],
     /// Which steps of the person's app are shown.
     pub(super) help: Help,
+    /// Where to go on here: address and words.
+    pub(super) way: Option<(&'static str, &'static str)>,
 }
 
 /// Where an app has to be taken by the hand.
@@ -26,27 +28,30 @@ pub(super) enum Help {
     Reset,
 }
 
-pub(super) const TOO_MANY: Advice<'static> = Advice {
-    title: "Too many requests from your network",
-    what: "More came from your network in a minute than this server answers. You may share it with many others.",
-    next: "Wait a minute, then go back to your app and connect again.",
-    address: None,
-    registered: &[],
-    help: Help::None,
-};
+pub(super) const TOO_MANY: Advice<'static> = Advice::plain(
+    "Too many requests from your network",
+    "More came from your network in a minute than this server answers. You may share it with many others.",
+    "Wait a minute, then go back to your app and connect again.",
+);
 
 pub(super) const NOTHING_HERE: Advice<'static> = Advice {
-    title: "There is nothing at this address",
-    what: "No MCP server and no page of this door lives here.",
-    next: "Check the address for a typing mistake. The page at / names the servers that there are.",
-    address: None,
-    registered: &[],
-    help: Help::None,
+    way: Some(("/", "See the servers that there are")),
+    ..Advice::plain(
+        "There is nothing at this address",
+        "No MCP server and no page of this door lives here.",
+        "Check the address for a typing mistake, or begin at the front page.",
+    )
 };
 
+const DEVICE_PAGE: (&str, &str) = ("/device", "Enter the code");
+
 impl<'a> Advice<'a> {
+    const fn plain(title: &'static str, what: &'static str, next: &'static str) -> Self {
+        Self { title, what, next, address: None, registered: &[], help: Help::None, way: None }
+    }
+
     pub(super) fn of(refusal: &'a Refusal) -> Self {
-        let plain = |title, what, next| Advice { title, what, next, address: None, registered: &[], help: Help::None };
+        let plain = Self::plain;
         let again = |title, what, next| Advice { help: Help::Again, ..plain(title, what, next) };
         match (&refusal.page, refusal.error.code) {
             (RefusalPage::UnknownClient, _) => Advice {
@@ -57,6 +62,7 @@ impl<'a> Advice<'a> {
                 address: None,
                 registered: &[],
                 help: Help::Reset,
+                way: None,
             },
             (RefusalPage::BlockedClient, _) => plain(
                 "This app is not let in",
@@ -70,6 +76,7 @@ impl<'a> Advice<'a> {
                 address: Some(requested),
                 registered,
                 help: Help::Reset,
+                way: None,
             },
             (RefusalPage::RedirectNotLet { requested }, _) => Advice {
                 title: "This app is not let in",
@@ -79,6 +86,7 @@ impl<'a> Advice<'a> {
                 address: Some(requested),
                 registered: &[],
                 help: Help::None,
+                way: None,
             },
             (RefusalPage::NoDocument { url }, _) => Advice {
                 title: "Your app could not be looked up",
@@ -89,6 +97,7 @@ impl<'a> Advice<'a> {
                 address: Some(url),
                 registered: &[],
                 help: Help::None,
+                way: None,
             },
             (RefusalPage::Expired, _) => again(
                 "This login has expired",
@@ -107,16 +116,23 @@ impl<'a> Advice<'a> {
                 "Go back to your app and connect again, and stay in the browser that opens. Private windows and \
                  blocked cookies look like another browser.",
             ),
-            (RefusalPage::DeviceWaits, _) => plain(
-                "The login did not come through",
-                "Nothing was granted. Your device still waits, if its code is not older than some minutes.",
-                "Enter the code once more, in this browser. If it happens every time, tell the operator of this server.",
-            ),
-            (RefusalPage::TooManyCodes, _) => plain(
-                "Too many codes",
-                "More codes were tried from your network than a person types.",
-                "Wait a minute, then enter the code that your device shows now.",
-            ),
+            (RefusalPage::DeviceWaits, _) => Advice {
+                way: Some(DEVICE_PAGE),
+                ..plain(
+                    "The login did not come through",
+                    "Nothing was granted. Your device still waits, if its code is not older than some minutes.",
+                    "Enter the code once more, in this browser. If it happens every time, tell the operator of this \
+                     server.",
+                )
+            },
+            (RefusalPage::TooManyCodes, _) => Advice {
+                way: Some(DEVICE_PAGE),
+                ..plain(
+                    "Too many codes",
+                    "More codes were tried from your network than a person types.",
+                    "Wait a minute, then enter the code that your device shows now.",
+                )
+            },
             (_, ErrorCode::AccessDenied) => plain(
                 "You have no access here",
                 "The login worked, but this account may not use this server.",

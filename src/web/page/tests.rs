@@ -54,6 +54,16 @@ fn setbacks() -> Vec<(&'static str, Setback)> {
     ]
 }
 
+fn device_setback(another: Option<&str>) -> DeviceSetback {
+    let setback = Setback::WrongAccount {
+        account: Some("ann@home.example".into()),
+        resource_title: "Team notes".into(),
+        provider: "Google".into(),
+        another: another.map(Secret::from),
+    };
+    DeviceSetback { client: "Build box".into(), setback, form: "sealed-request".into(), done: "suffix".into() }
+}
+
 fn set_back() -> Answer {
     Answer {
         url: "http://localhost:3118/callback?error=access_denied&state=s".into(),
@@ -94,7 +104,7 @@ fn consent() -> ConsentPage {
 }
 
 fn refusal(page: RefusalPage, code: ErrorCode) -> Refusal {
-    Refusal { error: Error::new(code, "the client_id was not issued here"), page }
+    Refusal::new(Error::new(code, "the client_id was not issued here"), page)
 }
 
 fn resource(path: &str, title: &str) -> Arc<Resource> {
@@ -163,6 +173,10 @@ fn all(look: &Look) -> Vec<(String, Response)> {
     pages.push(("too-many".to_owned(), look.too_many("4f1c2a9be07d3365")));
     for (name, setback) in setbacks() {
         pages.push((name.to_owned(), look.setback(&set_back(), &setback, "4f1c2a9be07d3365")));
+    }
+    for (name, another) in [("device-wrong-account", Some("sealed-request")), ("device-wrong-account-no-switch", None)]
+    {
+        pages.push((name.to_owned(), look.device_setback(&device_setback(another), "4f1c2a9be07d3365")));
     }
     for (name, slug, page, code) in [
         ("unknown-client-vscode", "vscode", RefusalPage::UnknownClient, ErrorCode::InvalidClient),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vestibule::{
-    domain::{Allow, resource::EmailRule},
+    domain::{Allow, ApprovedClient, resource::EmailRule},
     oauth::{RefusalPage, Step},
 };
 
@@ -245,4 +245,30 @@ async fn an_outage_of_the_store_burns_nothing() {
     assert_eq!(refusal, (RefusalPage::Unavailable, "temporarily_unavailable"));
     house.bar(false);
     assert!(answered(human.come_back(&house, &callback).await).contains_key("code"));
+}
+
+/// The client that a page in trouble speaks of.
+fn asker(step: Step) -> Option<String> {
+    let Step::Refuse(refusal) = step else { panic!("{step:?}") };
+    refusal.asker.map(|asker| format!("{} at {}", asker.name, asker.redirect.unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn own_11_whoever_is_refused_at_the_callback_is_told_what_to_do_in_their_app() {
+    let house = House::open().await;
+    let client = house.client(CLAUDE);
+    let (human, stranger) = (Human::new(&house), Human::new(&house));
+    let callback = human.reach_callback(&house, &asking(&client, CLAUDE)).await;
+    let known = Some(format!("Claude at {CLAUDE}"));
+    assert_eq!(asker(stranger.come_back(&house, &callback).await), known, "begun in another browser");
+    let elsewhere = human.come_back_as(&house, "hub", &but(returned(&callback), "iss", None)).await;
+    assert_eq!(asker(elsewhere), known, "at another provider");
+    assert!(answered(human.come_back(&house, &callback).await).contains_key("code"));
+    assert_eq!(asker(human.come_back(&house, &callback).await), None, "used: nothing is left of it");
+
+    // The operator shuts the client out while its human is at the provider.
+    let blocked = human.reach_callback(&house, &asking(&client, CLAUDE)).await;
+    let (_, record): (String, ApprovedClient) = house.store.list(None, 1).await.unwrap().remove(0);
+    house.store.put(&ApprovedClient { blocked: true, ..record }).await.unwrap();
+    assert_eq!(asker(human.come_back(&house, &blocked).await), known);
 }

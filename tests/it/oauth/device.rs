@@ -1,11 +1,13 @@
 //! The device grant (RFC 8628; DEV-1): codes, entry, consent, polls.
 
+mod account;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use vestibule::{
-    domain::{Allow, ClientAuthMethod, Device, GrantType, Place, resource::EmailRule},
+    domain::{ClientAuthMethod, Device, GrantType, Place},
     oauth::{
         Browser, ConsentMode, ConsentPage, Destination, DeviceEnd, DeviceSettings, Error, RefusalPage, Step,
         TokenResponse, UserCodePage, UserCodeTrouble,
@@ -17,7 +19,6 @@ use super::{
     house::{CLAUDE, House, Human, NOTES, asked, asking, but, failed, parameters, refused, static_client},
     refresh::stores,
 };
-use crate::world::provider::{At, Fault};
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -209,25 +210,6 @@ async fn rfc8628_3_5_a_no_is_told_to_the_device_as_often_as_it_asks() {
 
 fn page_trouble(step: Step) -> Option<UserCodeTrouble> {
     page(step).trouble
-}
-
-#[tokio::test]
-async fn d15_who_is_not_admitted_is_a_no_and_an_outage_is_not() {
-    let house = House::with(|settings, resources| {
-        settings.device = Some(DeviceSettings { life: Duration::from_secs(600) });
-        let emails = vec![EmailRule::parse("boss@example.com").unwrap()];
-        resources[0].allow = Allow::Only { emails, subjects: Vec::new(), groups: Vec::new() };
-    })
-    .await;
-    let (device, human) = (Gadget::start(&house).await, Human::new(&house));
-    house.idp.set_fault(Fault::Error500(At::Token));
-    assert_eq!(refused(approve(&house, &human, &device).await).0, RefusalPage::DeviceWaits);
-    assert_eq!(failed(device.poll(&house).await), "authorization_pending", "it still waits");
-    house.idp.heal();
-    house.wait(5);
-    // The same browser may enter the code again, and now the answer is a no.
-    assert!(!end(approve(&house, &human, &device).await).is_granted);
-    assert_eq!(failed(device.poll(&house).await), "access_denied");
 }
 
 #[tokio::test]

@@ -402,7 +402,7 @@ pub(super) fn answered(step: Step) -> HashMap<String, String> {
 
 /// The page of a refusal, and its code.
 pub(super) fn refused(step: Step) -> (RefusalPage, &'static str) {
-    let Step::Refuse(Refusal { error, page }) = step else { panic!("{step:?}") };
+    let Step::Refuse(Refusal { error, page, .. }) = step else { panic!("{step:?}") };
     (page, error.code.as_str())
 }
 

@@ -101,3 +101,31 @@ async fn own_11_what_is_read_by_whoever_came_with_the_wrong_account() {
     4f1c2a9be07d3365
     ");
 }
+
+#[tokio::test]
+async fn rfc8628_5_4_what_is_read_by_a_devices_human_with_the_wrong_account() {
+    let look = look("https://mcp.example.com");
+    let response = look.device_setback(&device_setback(Some("sealed-request")), "4f1c2a9be07d3365");
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let html = text(response).await;
+    assert_eq!(html.matches("value=\"sealed-request\"").count(), 1);
+    assert!(html.contains("value=\"another_account\"") && html.contains("value=\"deny\""), "{html}");
+    insta::assert_snapshot!(words(&html), @"
+    mcp.example.com
+    This account may not use Team notes
+    You logged in with Google as
+    ann@home.example
+    , and the operator of this server has not let that account in. Nothing was granted.
+    What to do next
+    Do you have another account, one of your company perhaps? Then take that one: your device waits as long as its code is good. If this is the right one, ask the operator to let it in, with the reference below.
+    Only go on if you started this yourself, on a device in front of you.
+    If somebody sent you the code or a link, choose Deny: they would get in as you.
+    Use another account
+    Deny
+    Reference for the operator of this server:
+    4f1c2a9be07d3365
+    ");
+    let html = text(look.device_setback(&device_setback(None), "4f1c2a9be07d3365")).await;
+    assert!(!html.contains("value=\"another_account\"") && html.contains("value=\"deny\""), "{html}");
+    assert!(html.contains("log out at Google first") && html.contains("href=\"/device\""), "{html}");
+}
