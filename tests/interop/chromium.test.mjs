@@ -1,33 +1,14 @@
 // A real browser on the real pages: what a script cannot see, such as a policy that blocks the way back, or a page that
 // does not fit a phone. Pictures go to target/testbed/shots.
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { APPROVE, blocked, chromeTest, DENY, listener, openPage, SCREENS, SHOTS } from './chrome.mjs';
 import * as ts from './clients/typescript.mjs';
-import { artifacts, freePort, missing, present, until } from './kit.mjs';
+import { until } from './kit.mjs';
 import { startMock } from './parts/mock.mjs';
 import { startOidc } from './parts/oidc.mjs';
 import { startEchoHeaders } from './parts/servers.mjs';
 import { scene } from './vestibule.mjs';
-
-const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const SHOTS = artifacts('shots');
-const APPROVE = 'button[name="decision"][value="approve"]';
-const DENY = 'button[name="decision"][value="deny"]';
-let chrome;
-
-before(async () => {
-  if (!present(EXECUTABLE)) return;
-  chrome = await chromium.launch({
-    executablePath: EXECUTABLE,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-});
-after(() => chrome?.close());
-
-const chromeTest = (name, body) => test(name, { timeout: 90_000 }, (t) => (chrome ? body(t) : missing(t, 'Chromium')));
 
 async function play(t, provider) {
   const echo = await startEchoHeaders();
@@ -35,54 +16,11 @@ async function play(t, provider) {
   return scene(t, { provider, target: echo.url });
 }
 
-/** A page that reports what a person would only see in the console, and every place the browser tried to go. */
-async function openPage(t, options = {}) {
-  const context = await chrome.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  t.after(() => context.close());
-  const page = await context.newPage();
-  const complaints = [];
-  const visited = [];
-  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  await page.addInitScript(() => addEventListener('securitypolicyviolation', (event) => console.error(`CSP ${event.violatedDirective} ${event.blockedURI}`)));
-  page.on('response', (response) => {
-    const { location } = response.headers();
-    if (location) visited.push(new URL(location, response.url()).href);
-  });
-  const session = await context.newCDPSession(page);
-  await session.send('Network.enable');
-  session.on('Network.requestWillBeSent', ({ request }) => visited.push(request.url));
-  // A private scheme never becomes a request: the attempt to go there is all there is to see.
-  await session.send('Page.enable');
-  session.on('Page.frameRequestedNavigation', ({ url }) => visited.push(url));
-  return { page, complaints, visited };
-}
-
-/** A desktop application's own little listener. */
-async function listener(t) {
-  const port = await freePort();
-  const got = [];
-  const server = http.createServer((request, response) => {
-    const url = new URL(request.url, `http://127.0.0.1:${port}`);
-    if (url.pathname === '/callback') got.push(url);
-    response.writeHead(200, { 'content-type': 'text/html' });
-    response.end('<title>Done</title><h1>You may close this window.</h1>');
-  });
-  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { url: `http://127.0.0.1:${port}/callback`, got };
-}
-
 async function consentFor(server, redirectUrl) {
   const keeper = await ts.wallet({ redirectUrl, clientName: 'Interop Desktop' });
   const { transport } = await ts.begin(server.resource(), keeper);
   return { keeper, transport };
 }
-
-const blocked = (complaints) => complaints.filter((text) => /Content Security Policy|CSP|violat|Refused/i.test(text));
 
 /** Presses a button on the consent page and gives back the answer that the browser carries to the client. */
 async function press(server, keeper, redirect, button, t) {
@@ -189,12 +127,6 @@ chromeTest('the consent page fits a phone, and has a dark face', async (t) => {
 });
 
 // Pages for people in trouble: whatever went wrong, there is a way on, and it fits the screen.
-const SCREENS = {
-  desktop: {},
-  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
-  dark: { colorScheme: 'dark' },
-};
-
 async function trouble(t, name, open) {
   for (const [screen, options] of Object.entries(SCREENS)) {
     const { page, complaints } = await openPage(t, options);
