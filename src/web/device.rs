@@ -10,10 +10,10 @@ use http::{header, request::Parts};
 
 use super::{
     House, extract,
-    oauth::{asked, credentials, submitted, written},
+    oauth::{asked, credentials, first, submitted, written},
     peer,
 };
-use crate::domain::Place;
+use crate::domain::{GrantType, Place};
 
 /// RFC 8628 §3.1.
 pub(crate) async fn authorization(State(house): State<Arc<House>>, request: Request) -> Response {
@@ -24,6 +24,13 @@ pub(crate) async fn authorization(State(house): State<Arc<House>>, request: Requ
             written(&parts, house.oauth.device_authorization(&parameters, basic, place(&parts)).await)
         }
     }
+}
+
+/// Whether a request to `/token` is a device that asks whether its human has agreed (RFC 8628 §3.4).
+pub(crate) async fn is_poll(request: Request) -> bool {
+    let (parts, body) = request.into_parts();
+    let read = credentials(&parts, body).await;
+    read.is_ok_and(|(parameters, _)| first(&parameters, "grant_type") == Some(GrantType::DeviceCode.as_str()))
 }
 
 /// The page on which the code is typed, or compared with the one of the link (RFC 8628 §3.3).

@@ -87,6 +87,7 @@ impl Entry {
     /// Forgets what the rate limits know of those who have gone quiet.
     pub(crate) fn forget_idle(&self) {
         self.0.house.turnstile.forget_idle();
+        self.0.house.polls.forget_idle();
         self.0.house.codes.forget_idle();
         self.0.house.oauth.forget_idle();
     }

@@ -96,6 +96,7 @@ pub(crate) struct House {
     jar: cookie::Jar,
     look: page::Look,
     turnstile: guard::Turnstile,
+    polls: guard::Turnstile,
     codes: guard::Turnstile,
 }
 
@@ -108,6 +109,7 @@ impl House {
             jar: cookie::Jar::new(&settings.public_url),
             look: page::Look::new(&settings.public_url),
             turnstile: guard::Turnstile::new(settings.requests_per_minute, &settings.trusted_proxies)?,
+            polls: guard::Turnstile::new(settings.requests_per_minute, &[])?,
             codes: guard::Turnstile::new(settings.codes_per_minute, &[])?,
         })
     }
@@ -208,13 +210,18 @@ fn peer(extensions: &http::Extensions) -> IpAddr {
     extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0)
 }
 
-/// 429 for an address that asks too often: a page for people, JSON for programs.
+/// 429 for an address that asks too often: a page for people, JSON for programs. A device that polls is told to slow down,
+/// in the words that it knows (RFC 8628 §3.5), as long as no more come than are let in otherwise: to tell its requests
+/// from others they have to be read.
 async fn limit(State(house): State<Arc<House>>, request: Request, next: Next) -> Response {
     match house.turnstile.pass(peer(request.extensions())) {
         Ok(()) => next.run(request).await,
         Err(wait) => {
+            let may_poll = request.uri().path() == "/token" && house.polls.pass(peer(request.extensions())).is_ok();
             let mut response = if extract::wants_page(request.headers()) {
                 house.look.too_many(guard::request_id(request.headers()))
+            } else if may_poll && device::is_poll(request).await {
+                reply::fault(StatusCode::BAD_REQUEST, "slow_down", "too many polls from this address; poll less often")
             } else {
                 reply::fault(
                     StatusCode::TOO_MANY_REQUESTS,

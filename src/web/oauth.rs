@@ -225,7 +225,7 @@ pub(crate) async fn consent(State(house): Home, request: Request) -> Response {
     }
 }
 
-fn first<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+pub(super) fn first<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
 }
 

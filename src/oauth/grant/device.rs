@@ -9,6 +9,7 @@
 //! | good | a proof is demanded, and there is none | `invalid_dpop_proof` | untouched |
 //! | good | nobody has decided | `authorization_pending` | the poll is noted |
 //! | good | the same, too early | `slow_down` | noted, and the interval grows by 5 s |
+//! | any | its client, or its address, asks too often | `slow_down` | untouched |
 //! | good | no | `access_denied` | untouched |
 //! | good | yes | a token, for one winner | taken |
 //! | gone | its time is over | `expired_token` | |
@@ -155,6 +156,14 @@ impl AuthorizationServer {
         }
         tracing::info!(grant = %id, device = %device.id, client = client.title(), "device code redeemed");
         self.respond(&grant, token, key).await
+    }
+}
+
+/// RFC 8628 §3.5: what another client hears as a 429.
+pub(super) fn in_its_words(error: Error, given: Given<'_>) -> Error {
+    match (error.code, given.first("grant_type")) {
+        (ErrorCode::TooManyRequests, Some(GRANT_TYPE)) => Error { code: ErrorCode::SlowDown, ..error },
+        _ => error,
     }
 }
 

@@ -154,7 +154,7 @@ impl AuthorizationServer {
                 _ => {}
             }
         }
-        let client = self.authenticate(given, basic).await?;
+        let client = self.authenticate(given, basic).await.map_err(|error| device::in_its_words(error, given))?;
         let proof = holder::Shown::by(&client, proof)?;
         match TokenRequest::read(given)? {
             TokenRequest::Code(request) => self.redeem(&client, &request, proof).await,

@@ -45,6 +45,28 @@ async fn behaviour_12_a_client_is_counted_once_it_has_proven_itself() {
 }
 
 #[tokio::test]
+async fn rfc8628_3_5_a_device_of_a_client_that_asks_too_often_is_slowed_down() {
+    let house = paced(10, 0).await;
+    let asked = parameters(&[
+        ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+        ("device_code", "vd_made-up"),
+        ("client_id", "desk"),
+    ]);
+    let mut slowed = 0;
+    for _ in 0..50 {
+        let basic = BasicCredentials { id: "desk".to_owned(), secret: Secret::from("hush") };
+        let error = house.server.token(&asked, Some(basic)).await.unwrap_err();
+        if error.code.as_str() == "slow_down" {
+            assert_eq!((error.code.status(), error.wait.is_some()), (400, true));
+            slowed += 1;
+        } else {
+            assert_ne!(error.code.as_str(), "too_many_requests");
+        }
+    }
+    assert!((30..=40).contains(&slowed), "{slowed}");
+}
+
+#[tokio::test]
 async fn behaviour_12_a_person_is_counted_by_logins_and_refreshes() {
     let house = paced(0, 5).await;
     let client = house.client(CLAUDE);

@@ -146,6 +146,43 @@ async fn behaviour_12_sixty_registrations_pass_and_a_flood_is_cut_off() {
     assert_eq!(door.get("/notes").await.status, StatusCode::UNAUTHORIZED);
 }
 
+#[tokio::test]
+async fn rfc8628_3_5_a_device_behind_a_busy_address_is_slowed_down_and_a_flood_cut_off() {
+    let mut settings = settings();
+    settings.requests_per_minute = 60;
+    let door = Doorway::with(settings, &["/notes"]).await;
+    let device = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&client_id=x&device_code=y";
+    let ask = |form: &'static str| {
+        request(Method::POST, "/token").header(header::CONTENT_TYPE, FORM).body(Body::from(form)).unwrap()
+    };
+    while door.send(ask("grant_type=refresh_token")).await.status != StatusCode::TOO_MANY_REQUESTS {}
+    let (mut slowed, mut cut) = (0, 0);
+    for _ in 0..200 {
+        let seen = door.send(ask(device)).await;
+        match seen.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                assert_refused(&seen, 429, "too_many_requests");
+                cut += 1;
+            }
+            _ if seen.text().contains("slow_down") => {
+                assert_refused(&seen, 400, "slow_down");
+                assert!(seen.header("retry-after").parse::<u64>().unwrap() >= 1);
+                assert_eq!(seen.header("access-control-allow-origin"), "*");
+                slowed += 1;
+            }
+            // What the bucket has gained meanwhile.
+            _ => assert_refused(&seen, 401, "invalid_client"),
+        }
+    }
+    assert!(slowed >= 40 && cut >= 40, "{slowed} slowed down, {cut} cut off");
+    // Others hear what they always heard.
+    let mut other = door.send(ask("grant_type=refresh_token")).await;
+    while other.status != StatusCode::TOO_MANY_REQUESTS {
+        other = door.send(ask("grant_type=refresh_token")).await;
+    }
+    assert_refused(&other, 429, "too_many_requests");
+}
+
 #[test]
 fn s33_arbitrary_bytes_never_make_a_5xx() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
