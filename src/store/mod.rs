@@ -122,6 +122,12 @@ impl Store {
         Ok(self.0.read(&key).await?.1)
     }
 
+    /// Whether other processes read and write the same records.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.backend.is_shared()
+    }
+
     /// The record and the flag that trips when it is removed or replaced. The flag is taken before the read, so no
     /// change can slip between.
     ///

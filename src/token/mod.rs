@@ -26,6 +26,9 @@
 //! A person may also be given an address that is theirs alone (`pass`), where a session of the oldest wire is to be told from
 //! another person's.
 //!
+//! Whoever has just logged in is expected at a gate within a minute, and missed in the log otherwise (`unused`): it is the
+//! only trace of clients that something in front of us refuses.
+//!
 //! **Neighbours.** Leans on `store`, `upstream`, `crypto` and `domain`. `oauth` mints, renews and publishes, `proxy`
 //! verifies; those two never meet.
 //!
@@ -41,6 +44,7 @@ mod proof;
 mod renew;
 mod rotate;
 mod rotation;
+mod unused;
 mod verify;
 
 use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
@@ -53,6 +57,7 @@ pub use renew::RenewFailed;
 pub use rotate::keep_keys;
 pub use rotation::{KeyOutline, RotateFailed, Rotation};
 use serde::{Deserialize, Serialize};
+pub use unused::Login;
 
 use crate::{
     crypto::{Keyring, Random, jwt::BadKey},
@@ -265,6 +270,7 @@ struct Parts {
     keys: rotate::SigningKeys,
     seen: verify::Seen,
     used: proof::Used,
+    expected: unused::Expected,
     store: Store,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
@@ -284,8 +290,8 @@ impl Mint {
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenFailed> {
         let keys = rotate::SigningKeys::open(&settings, &store, &*clock, &random).await?;
-        let (seen, used) = (verify::Seen::new(), proof::Used::new());
-        Ok(Self(Arc::new(Parts { settings, keys, seen, used, store, keyring, clock, random })))
+        let (seen, used, expected) = (verify::Seen::new(), proof::Used::new(), unused::Expected::new());
+        Ok(Self(Arc::new(Parts { settings, keys, seen, used, expected, store, keyring, clock, random })))
     }
 
     /// An access token that rests on `grant`, for its one Resource, with `scope` (what exceeds the Grant's is left out).

@@ -416,10 +416,14 @@ impl Mint {
     }
 }
 
-/// Looks after the signing keys for ever. Whoever builds the house spawns it and drops it at the end.
+/// Looks after the signing keys for ever, and tells of tokens that nobody brings. Whoever builds the house spawns it and
+/// drops it at the end.
 pub async fn keep_keys(mint: Mint) {
     loop {
         time::sleep(REST).await;
         mint.tend_keys().await;
+        for login in mint.missed_calls().await {
+            mint.0.tell_missed(&login);
+        }
     }
 }

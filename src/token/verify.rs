@@ -255,6 +255,7 @@ impl Parts {
             self.seen.dead.insert(hash, Dead::Revoked);
             return Err(Refused::Revoked);
         };
+        self.expected.met(&grant.id);
         let caller = Caller {
             grant: grant.id,
             client: grant.client,

@@ -99,6 +99,7 @@ impl AuthorizationServer {
                         return Err(unknown());
                     };
                     response = Some(self.respond(&grant, refresh_token, key).await?);
+                    self.parts.mint.expect_call(&grant, client.title());
                     machine.issued()
                 }
                 RedeemQuestion::Settled => {

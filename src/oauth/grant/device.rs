@@ -155,7 +155,9 @@ impl AuthorizationServer {
             return Err(Error::new(ErrorCode::ServerError, "the grant could not be kept"));
         }
         tracing::info!(grant = %id, device = %device.id, client = client.title(), "device code redeemed");
-        self.respond(&grant, token, key).await
+        let response = self.respond(&grant, token, key).await?;
+        self.parts.mint.expect_call(&grant, client.title());
+        Ok(response)
     }
 }
 

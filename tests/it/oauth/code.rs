@@ -210,3 +210,20 @@ async fn goose_1_three_registrations_and_three_logins_at_once() {
     assert_eq!(house.records_of("client").await, 1, "one client, three logins");
     assert_eq!(NOTES, at("/notes").as_str());
 }
+
+#[tokio::test]
+async fn behaviour_30_a_login_is_expected_at_a_gate_and_a_refresh_is_not() {
+    let house = House::open().await;
+    let client = house.client(CLAUDE);
+    let code = house.code(&client).await;
+    let response = house.redeem(&client, &code).await.unwrap();
+    house.wait(60);
+    let missed = house.mint.missed_calls().await;
+    let [login] = missed.as_slice() else { panic!("{missed:?}") };
+    assert_eq!((login.client.as_str(), &login.resource), ("Claude", &at("/notes")));
+    let refresh = response.refresh_token.unwrap();
+    let asked = [("grant_type", "refresh_token"), ("client_id", client.as_str()), ("refresh_token", refresh.expose())];
+    house.server.token(&parameters(&asked), None).await.unwrap();
+    house.wait(60);
+    assert_eq!(house.mint.missed_calls().await, []);
+}

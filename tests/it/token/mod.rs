@@ -5,4 +5,5 @@ mod keys;
 pub(crate) mod kit;
 mod mint;
 mod rotate;
+mod unused;
 mod verify;

@@ -58,6 +58,8 @@ async fn d15_who_is_not_admitted_may_take_another_account_while_the_device_waits
     let tokens = device.poll(&house).await.unwrap();
     let seen = house.mint.inspect(tokens.access_token.expose()).await.unwrap().expect("active");
     assert_eq!(seen.client.as_str(), device.client);
+    house.wait(60);
+    assert_eq!(house.mint.missed_calls().await.len(), 1, "behaviour_30: it is expected at a gate like every login");
 }
 
 #[tokio::test]
