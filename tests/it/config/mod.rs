@@ -1,5 +1,6 @@
 //! What the operator writes: every mistake at once, precedence, secrets, origins.
 
+mod clients;
 mod examples;
 mod issuers;
 mod mistakes;

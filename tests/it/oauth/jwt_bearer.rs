@@ -1,32 +1,29 @@
-//! `/token` with jwt-bearer: an issuer's word for a person (ID-JAG; EMA-1 to EMA-5) or for a workload (WIF-1).
+//! `/token` with jwt-bearer: an issuer's word for a person (ID-JAG; EMA-1 to EMA-4). `people` asks who they are then
+//! (EMA-5), `workload` comes without a person (WIF-1).
 
+mod people;
 mod proofs;
+mod workload;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use serde_json::{Value, json};
 use vestibule::{
     crypto::jwt::{Alg, SigningKey, published::PublishedKeys},
     domain::{
-        Allow, ApprovedClient, ClientAuthMethod, ClientId, ClientOrigin, Clock as _, HttpsUrl, Injection, Resource,
-        ResourceUri, Scope, Trusts, UpstreamName, WorkloadRule, resource::EmailRule,
+        ClientAuthMethod, Clock as _, HttpsUrl, Resource, ResourceUri, Scope, Trusts, UpstreamName, WorkloadRule,
     },
     oauth::{
         BasicCredentials, Error, Introduction, KeySource, Parameters, Settings, SpeaksFor, TokenResponse, TrustedIssuer,
     },
-    store::memory::Memory,
     token::Caller,
     upstream::provider::IdentityRules,
 };
 
-use super::house::{CLAUDE, House, ISSUER, NOTES, but, failed, parameters, static_client};
-use crate::world::documents::{DocumentHost, Page};
+use super::house::{House, ISSUER, NOTES, but, failed, parameters, static_client};
 
 const MAIL: &str = "https://mcp.example.com/mail";
 const CORP: &str = "https://login.corp.example";
@@ -344,231 +341,4 @@ async fn ema_4_the_scope_is_what_request_assertion_and_server_have_in_common() {
     let response = scene.house.server.token(&narrow("read write"), basic("narrow")).await.unwrap();
     assert_eq!(response.scope.to_string(), "write");
     assert_eq!(failed(scene.house.server.token(&narrow("read"), basic("narrow")).await), "invalid_grant");
-}
-
-#[tokio::test]
-async fn ema_5_metadata_tells_of_it_only_where_somebody_is_listened_to() {
-    let read = |house: &House| serde_json::from_slice::<Value>(&house.server.metadata()).unwrap();
-    let metadata = read(&Scene::open().await.house);
-    let profile = json!(["urn:ietf:params:oauth:grant-profile:id-jag"]);
-    assert_eq!(metadata["authorization_grant_profiles_supported"], profile);
-    assert_eq!(metadata["grant_types_supported"], json!(["authorization_code", "refresh_token", GRANT]));
-    let metadata = read(&Scene::with(|_, all| all[0].trusts.issuers.clear()).await.house);
-    assert_eq!(metadata.get("authorization_grant_profiles_supported"), None, "only workloads");
-    assert_eq!(metadata["grant_types_supported"], json!(["authorization_code", "refresh_token", GRANT]));
-    let metadata = read(&House::open().await);
-    assert_eq!(metadata["grant_types_supported"], json!(["authorization_code", "refresh_token"]));
-}
-
-#[tokio::test]
-async fn ema_5_people_are_known_by_issuer_and_sub_and_addresses_count_only_where_verified() {
-    let only = |emails: &[&str], subjects: &[&str]| Allow::Only {
-        emails: emails.iter().map(|email| EmailRule::parse(email).unwrap()).collect(),
-        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
-        groups: Vec::new(),
-    };
-    let mail = |verified: Value| json!({ "email": "ann@corp.example", "email_verified": verified });
-    let scene = Scene::with(|_, all| all[0].allow = only(&["*@corp.example"], &[])).await;
-    for bad in [mail(json!(null)), mail(json!(false)), json!({}), json!({ "email_verified": true })] {
-        assert_eq!(failed(scene.come(&scene.jag(bad.clone())).await), "invalid_grant", "{bad}");
-    }
-    assert!(scene.come(&scene.jag(mail(json!(true)))).await.is_ok());
-    // An ID-JAG has no `email_verified`; an operator may know that all addresses there are.
-    let vouching = Scene::with(|settings, all| {
-        all[0].allow = only(&["*@corp.example"], &[]);
-        let SpeaksFor::People(introduction) = &mut settings.issuers[0].speaks_for else { panic!() };
-        introduction.vouches_for_emails = true;
-    })
-    .await;
-    assert!(vouching.come(&vouching.jag(mail(json!(null)))).await.is_ok());
-    assert_eq!(failed(vouching.come(&vouching.jag(mail(json!(false)))).await), "invalid_grant");
-    // A number without an issuer's name means the upstream's people: `ann` elsewhere is somebody else.
-    let bare = Scene::with(|_, all| all[0].allow = only(&[], &["ann"])).await;
-    assert_eq!(failed(bare.come(&bare.jag(json!({}))).await), "invalid_grant");
-    let whole = Scene::with(|_, all| all[0].allow = only(&[], &["corp:ann"])).await;
-    assert!(whole.come(&whole.jag(json!({}))).await.is_ok());
-    // Where the operator says that they are the same people, they are.
-    let linked = Scene::with(|settings, all| {
-        all[0].allow = only(&[], &["ann"]);
-        settings.issuers[0].speaks_for = people("idp");
-    })
-    .await;
-    let response = linked.come(&linked.jag(json!({}))).await.unwrap();
-    assert_eq!(linked.caller(&response).await.identity.subject.as_str(), "idp:ann");
-}
-
-#[tokio::test]
-async fn ema_5_a_server_that_is_handed_a_persons_token_is_closed_to_a_mere_word() {
-    let scene = Scene::with(|_, all| all[0].inject = vec![Injection::UpstreamToken]).await;
-    assert_eq!(failed(scene.come(&scene.jag(json!({}))).await), "invalid_target");
-    assert_eq!(failed(scene.work(&scene.badge(json!({}))).await), "invalid_target");
-    assert_eq!(scene.house.records_of("grant").await, 0);
-}
-
-#[tokio::test]
-async fn ema_5_a_client_with_a_document_comes_with_its_own_signature() {
-    const APP: &str = "https://app.example/client.json";
-    let (host, key) = (DocumentHost::start().await, SigningKey::generate(Alg::Es256, "app").unwrap());
-    let document = json!({ "client_id": APP, "client_name": "Example App", "redirect_uris": [CLAUDE],
-        "grant_types": ["authorization_code", GRANT], "response_types": ["code"],
-        "token_endpoint_auth_method": "private_key_jwt", "jwks": set(&[&key]) });
-    host.show(APP, Page::json(&document));
-    let corp = SigningKey::generate(Alg::Es256, "corp-1").unwrap();
-    let keys = format!("https://localhost:{}/jwks.json", host.address.port());
-    host.show(&keys, Page::json(&set(&[&corp])));
-    let at = KeySource::Configured(HttpsUrl::parse(&keys, false).unwrap());
-    let house = House::reaching(host.http(), Arc::new(Memory::new()), |settings, resources| {
-        settings.issuers = vec![issuer("corp", CORP, at, people("corp"))];
-        resources[0].trusts.issuers = vec![name("corp")];
-    })
-    .await;
-    let come = async |signer: &SigningKey, jti: &str| {
-        let now = house.clock.now().secs();
-        let about = json!({ "iss": CORP, "sub": "ann", "aud": ISSUER, "client_id": APP, "resource": NOTES,
-            "iat": now, "exp": now + 60, "jti": jti });
-        let own = json!({ "iss": APP, "sub": APP, "aud": ISSUER, "exp": now + 60, "jti": jti });
-        let jag = signer.sign(ID_JAG, about.to_string().as_bytes()).unwrap();
-        let mut form = asking(&jag);
-        form.extend(parameters(&[
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-            ("client_assertion", &key.sign("JWT", own.to_string().as_bytes()).unwrap()),
-        ]));
-        house.server.token(&form, None).await
-    };
-    let response = come(&corp, "1").await.unwrap();
-    assert_eq!(house.mint.verify(response.access_token.expose(), &notes()).await.unwrap().client.as_str(), APP);
-    // The issuer's keys are fetched once, and once more for a name that is not among them.
-    come(&corp, "2").await.unwrap();
-    assert_eq!(host.fetches(&keys).len(), 1);
-    let next = SigningKey::generate(Alg::Es256, "corp-2").unwrap();
-    host.show(&keys, Page::json(&set(&[&corp, &next])));
-    come(&next, "3").await.unwrap();
-    assert_eq!(host.fetches(&keys).len(), 2);
-}
-
-#[tokio::test]
-async fn ema_1_keys_that_cannot_be_had_are_no_verdict() {
-    let host = DocumentHost::start().await;
-    let corp = SigningKey::generate(Alg::Es256, "corp-1").unwrap();
-    let keys = format!("https://localhost:{}/jwks.json", host.address.port());
-    let at = KeySource::Configured(HttpsUrl::parse(&keys, false).unwrap());
-    let house = House::reaching(host.http(), Arc::new(Memory::new()), |settings, resources| {
-        settings.clients.push(static_client("agent", ClientAuthMethod::ClientSecretBasic, Some("shh")));
-        settings.issuers = vec![issuer("corp", CORP, at, people("corp"))];
-        resources[0].trusts.issuers = vec![name("corp")];
-    })
-    .await;
-    let now = house.clock.now().secs();
-    let claims = json!({ "iss": CORP, "sub": "ann", "aud": ISSUER, "client_id": "agent", "resource": NOTES,
-        "iat": now, "exp": now + 300, "jti": "1" });
-    let jag = corp.sign(ID_JAG, claims.to_string().as_bytes()).unwrap();
-    for page in [Page::text("").status(500), Page::text("no keys"), Page::text("").status(404)] {
-        host.show(&keys, page);
-        let outcome = house.server.token(&asking(&jag), basic("agent")).await;
-        assert_eq!(failed(outcome), "temporarily_unavailable");
-        house.wait(61);
-    }
-    host.show(&keys, Page::json(&set(&[&corp])));
-    house.server.token(&asking(&jag), basic("agent")).await.unwrap();
-}
-
-#[tokio::test]
-async fn wif_1_a_workload_shows_its_own_token_and_registers_nowhere() {
-    let scene = Scene::open().await;
-    let badge = scene.badge(json!({}));
-    let response = scene.work(&badge).await.unwrap();
-    assert!(response.refresh_token.is_none());
-    let caller = scene.caller(&response).await;
-    assert_eq!(caller.identity.subject.as_str(), "cluster:system:serviceaccount:ci:runner");
-    assert_eq!(caller.client.as_str(), "workload:cluster:system:serviceaccount:ci:runner");
-    // A cluster renews it now and then only, so it may be shown again; nothing outlives it.
-    scene.house.wait(1000);
-    let later = scene.work(&badge).await.unwrap();
-    assert!(later.expires_in <= 260, "{}", later.expires_in);
-    scene.house.wait(261);
-    assert_eq!(failed(scene.work(&badge).await), "invalid_grant");
-    assert!(scene.house.mint.verify(later.access_token.expose(), &notes()).await.is_err());
-    // Both readings of the draft.
-    for audience in [json!(ISSUER), json!(format!("{ISSUER}/token")), json!([format!("{ISSUER}/token")])] {
-        assert!(scene.work(&scene.badge(json!({ "aud": audience }))).await.is_ok());
-    }
-}
-
-#[tokio::test]
-async fn wif_1_what_is_no_token_of_an_admitted_workload_is_refused() {
-    let scene = Scene::open().await;
-    let now = scene.now();
-    for bad in [
-        json!({ "iss": "https://evil.example" }),
-        json!({ "iss": CORP }),
-        json!({ "sub": "system:serviceaccount:prod:runner" }),
-        json!({ "sub": "system:serviceaccount:ci" }),
-        json!({ "sub": "" }),
-        json!({ "sub": null }),
-        json!({ "aud": "https://other.example" }),
-        json!({ "aud": [ISSUER, "https://other.example"] }),
-        json!({ "aud": null }),
-        json!({ "exp": now - 61 }),
-        json!({ "exp": now + 2 * 86_400 }),
-        json!({ "exp": null }),
-        json!({ "iat": null }),
-        json!({ "iat": now + 600 }),
-        json!({ "jti": null }),
-        json!({ "scope": "admin" }),
-    ] {
-        assert_eq!(failed(scene.work(&scene.badge(bad.clone())).await), "invalid_grant", "{bad}");
-    }
-    // The enterprise speaks for people: under the same claims, and under another `typ`.
-    let claims = scene.jag_claims(json!({ "sub": "system:serviceaccount:ci:runner" })).to_string();
-    for typ in ["JWT", "at+jwt"] {
-        let assertion = scene.corp.sign(typ, claims.as_bytes()).unwrap();
-        assert_eq!(failed(scene.work(&assertion).await), "invalid_grant", "{typ}");
-    }
-    let access = scene.cluster.sign("at+jwt", scene.jag_claims(json!({ "iss": CLUSTER })).to_string().as_bytes());
-    assert_eq!(failed(scene.work(&access.unwrap()).await), "invalid_grant");
-    // A workload's token is for nobody else, and a cluster cannot introduce people.
-    let badge = scene.badge(json!({ "client_id": "agent" }));
-    assert_eq!(failed(scene.come(&badge).await), "invalid_grant");
-    let posing = scene.cluster.sign(ID_JAG, scene.jag_claims(json!({ "iss": CLUSTER })).to_string().as_bytes());
-    assert_eq!(failed(scene.come(&posing.unwrap()).await), "invalid_grant");
-    let to = |resource: Option<&str>| but(asking(&scene.badge(json!({}))), "resource", resource);
-    assert_eq!(failed(scene.house.server.token(&to(Some(MAIL)), None).await), "invalid_grant");
-    let outcome = scene.house.server.token(&to(Some("https://evil.example")), None).await;
-    assert_eq!(failed(outcome), "invalid_target");
-    let asked = but(to(None), "scope", Some("admin"));
-    assert_eq!(failed(scene.house.server.token(&asked, None).await), "invalid_scope");
-    assert_eq!(scene.house.records_of("grant").await, 0, "whoever is refused leaves nothing behind");
-    assert!(scene.house.server.token(&to(None), None).await.is_ok(), "ri_1: the default one");
-}
-
-#[tokio::test]
-async fn wif_1_anyone_means_people_and_a_blocked_workload_stays_out() {
-    let scene = Scene::with(|_, all| all[0].trusts.workloads.clear()).await;
-    assert_eq!(failed(scene.work(&scene.badge(json!({}))).await), "invalid_grant");
-    let scene = Scene::open().await;
-    let now = scene.house.clock.now();
-    let shut = ApprovedClient {
-        id: ClientId::new("workload:cluster:system:serviceaccount:ci:runner"),
-        name: None,
-        origin: ClientOrigin::Static,
-        first_seen: now,
-        last_seen: now,
-        blocked: true,
-        expires: now + Duration::from_secs(3600),
-    };
-    scene.house.store.put(&shut).await.unwrap();
-    assert_eq!(failed(scene.work(&scene.badge(json!({}))).await), "invalid_grant");
-}
-
-#[test]
-fn wif_1_a_rule_means_one_workload_or_those_that_begin_so() {
-    use vestibule::domain::Subject;
-    let admits = |rule: &str, sub: &str| WorkloadRule::parse(rule).unwrap().admits(&Subject::new(&name("ci"), sub));
-    assert!(admits("ci:repo:a/b:ref:refs/heads/main", "repo:a/b:ref:refs/heads/main"));
-    assert!(!admits("ci:repo:a/b", "repo:a/b:ref:refs/heads/main"));
-    assert!(admits("ci:repo:a/b:*", "repo:a/b:pull_request") && !admits("ci:repo:a/b:*", "repo:a/bc"));
-    assert!(admits("ci:*", "anything"));
-    for bad in ["", "*", "ci", "ci*", "c*i:x", "ci:", ":x", ":*", "ci:a*b", "ci:**"] {
-        assert!(WorkloadRule::parse(bad).is_err(), "{bad}");
-    }
 }
