@@ -1,15 +1,14 @@
 //! `[[client]]`: MCP clients that the operator vouches for (DCR-13).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use super::{section::Section, server::demands_proof, tree::Origin};
+use super::{published::published_keys, section::Section, server::demands_proof, tree::Origin};
 use crate::{
-    crypto::jwt::published::PublishedKeys,
     domain::{
-        Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, HttpsUrl, RegisteredRedirect, Scope,
+        Client, ClientAuthMethod, ClientId, ClientName, ClientOrigin, GrantType, RegisteredRedirect, Scope,
         UpstreamName,
     },
-    oauth::{ClientKeys, Exchange, KeySource, SpeaksFor, StaticClient, TrustedIssuer},
+    oauth::{ClientKeys, Exchange, SpeaksFor, StaticClient, TrustedIssuer},
 };
 
 /// What is offered to clients in sections of its own.
@@ -188,20 +187,9 @@ fn keys(section: &mut Section<'_>, method: Option<ClientAuthMethod>) -> Option<O
         let key = if has_set { "jwks" } else { "jwks_uri" };
         section.wrong(key, "is given, but only private_key_jwt has keys", "take it out, or choose private_key_jwt");
     }
-    let place = (section.at("jwks"), section.place("jwks"));
-    let inline = section.secret("jwks").and_then(|text| match PublishedKeys::parse(text.expose().as_bytes()) {
-        Ok(keys) => Some(KeySource::Inline(Arc::new(keys))),
-        Err(bad) => {
-            let remedy = "expected {\"keys\":[…]} with public keys for ES256, Ed25519, RS256 or PS256";
-            section.desk.mistake(&place.0, &place.1, bad.to_string(), remedy);
-            None
-        }
-    });
-    let fetched = section
-        .parsed("jwks_uri", "\"https://build.example.com/jwks.json\"", |text| HttpsUrl::parse(text, false))
-        .map(KeySource::Configured);
+    let source = published_keys(section, "\"https://build.example.com/jwks.json\"", false);
     let endpoint_audience = signs && section.yes_or("token_endpoint_audience", false);
-    match (signs, inline.or(fetched)) {
+    match (signs, source) {
         (true, Some(source)) => Some(Some(ClientKeys { source, endpoint_audience })),
         (true, None) => None,
         (false, _) => Some(None),

@@ -1,14 +1,12 @@
 //! `[issuer.X]`: whose word for people or workloads is believed (EMA-1, WIF-1).
 
-use std::sync::Arc;
-
 use super::{
+    published::published_keys,
     section::Section,
     tree::{Node, Value},
 };
 use crate::{
-    crypto::jwt::published::PublishedKeys,
-    domain::{HttpsUrl, UpstreamName},
+    domain::UpstreamName,
     oauth::{Introduction, KeySource, SpeaksFor, TrustedIssuer},
     upstream::provider::IdentityRules,
 };
@@ -109,17 +107,5 @@ fn keys(section: &mut Section<'_>, http_is_allowed: bool) -> Option<KeySource> {
         let remedy = "write jwks_uri = \"https://…\", or jwks = \"file:/path/keys.json\"";
         section.wrong("jwks_uri", "an issuer's public keys are in one place", remedy);
     }
-    let place = (section.at("jwks"), section.place("jwks"));
-    let inline = section.secret("jwks").and_then(|text| match PublishedKeys::parse(text.expose().as_bytes()) {
-        Ok(keys) => Some(KeySource::Inline(Arc::new(keys))),
-        Err(bad) => {
-            let remedy = "expected {\"keys\":[…]} with public keys for ES256, Ed25519, RS256 or PS256";
-            section.desk.mistake(&place.0, &place.1, bad.to_string(), remedy);
-            None
-        }
-    });
-    let fetched = section
-        .parsed("jwks_uri", "\"https://login.example.com/jwks.json\"", |text| HttpsUrl::parse(text, http_is_allowed))
-        .map(KeySource::Configured);
-    inline.or(fetched)
+    published_keys(section, "\"https://login.example.com/jwks.json\"", http_is_allowed)
 }

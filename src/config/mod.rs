@@ -27,6 +27,7 @@ mod env;
 mod file;
 mod issuer;
 mod mistake;
+mod published;
 mod quantity;
 mod register;
 mod resource;
