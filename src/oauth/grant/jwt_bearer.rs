@@ -12,7 +12,9 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, client_credentials::Bearer, holder::Shown};
+use super::{
+    AuthorizationServer, Error, ErrorCode, Presented, TokenResponse, client_credentials::Bearer, holder::Shown,
+};
 use crate::{
     domain::{Client, ClientAuthMethod, ClientId, ClientOrigin, Identity, Resource, Scope, SpentAssertion, Subject},
     oauth::{
@@ -31,27 +33,14 @@ const LONGEST_WORKLOAD: Duration = Duration::from_secs(24 * 3600);
 /// The longest subject of a workload, in bytes.
 const LONGEST_SUBJECT: usize = 255;
 
-/// The parameters of RFC 7523 §2.1 and RFC 8707.
-pub(super) struct JwtBearerRequest<'a> {
-    assertion: &'a str,
-    scope: Option<&'a str>,
-    resources: Vec<&'a str>,
-}
-
-impl<'a> JwtBearerRequest<'a> {
-    pub(super) fn read(given: Given<'a>) -> Result<Self, Error> {
-        let assertion = given.first("assertion");
-        let assertion = assertion.ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "assertion is missing"))?;
-        Ok(Self { assertion, scope: given.first("scope"), resources: given.all("resource").collect() })
-    }
-
-    /// Whether it is for a client, as it says itself: then the client has to authenticate.
+impl Presented<'_> {
+    /// Whether an assertion is for a client, as it says itself: then the client has to authenticate.
     pub(super) fn is_for_a_client(&self) -> bool {
         #[derive(Deserialize)]
         struct Header {
             typ: String,
         }
-        unproven(self.assertion, 0).is_some_and(|header: Header| is_id_jag(Some(&header.typ)))
+        unproven(self.credential, 0).is_some_and(|header: Header| is_id_jag(Some(&header.typ)))
     }
 }
 
@@ -68,7 +57,7 @@ impl AuthorizationServer {
     pub(super) async fn introduce(
         &self,
         client: &Client,
-        request: &JwtBearerRequest<'_>,
+        request: &Presented<'_>,
         proof: Shown,
     ) -> Result<TokenResponse, Error> {
         if !client.auth_method.is_confidential() {
@@ -77,11 +66,11 @@ impl AuthorizationServer {
                 "only a client that authenticates may come with this",
             ));
         }
-        let issuer = self.issuer_of(request.assertion)?;
+        let issuer = self.issuer_of(request.credential)?;
         let SpeaksFor::People(introduction) = &issuer.speaks_for else {
             return Err(doubted("comes from an issuer that does not speak for people"));
         };
-        let claims = self.hear(issuer, request.assertion, is_id_jag).await?;
+        let claims = self.hear(issuer, request.credential, is_id_jag).await?;
         let word = word(&claims)?;
         if !self.is_audience(word.aud.as_str(), false) {
             return Err(doubted("is not made for this server: its aud must be our issuer"));
@@ -109,7 +98,7 @@ impl AuthorizationServer {
     }
 
     /// The one server that the assertion is bound to (EMA-3). One that names none can only mean the only one.
-    fn bound_resource(&self, word: &Word, request: &JwtBearerRequest<'_>) -> Result<&Resource, Error> {
+    fn bound_resource(&self, word: &Word, request: &Presented<'_>) -> Result<&Resource, Error> {
         let bound = match &word.resource {
             Some(named) if named.iter().next().is_some() => self.resource(named.iter()),
             _ if self.parts.resources.len() == 1 => self.parts.resources.first(),
@@ -126,16 +115,12 @@ impl AuthorizationServer {
     }
 
     /// A workload comes with its token.
-    pub(super) async fn admit_workload(
-        &self,
-        request: &JwtBearerRequest<'_>,
-        proof: Shown,
-    ) -> Result<TokenResponse, Error> {
-        let issuer = self.issuer_of(request.assertion)?;
+    pub(super) async fn admit_workload(&self, request: &Presented<'_>, proof: Shown) -> Result<TokenResponse, Error> {
+        let issuer = self.issuer_of(request.credential)?;
         if !matches!(issuer.speaks_for, SpeaksFor::Workloads) {
             return Err(doubted("comes from an issuer that does not speak for workloads"));
         }
-        let claims = self.hear(issuer, request.assertion, is_plain).await?;
+        let claims = self.hear(issuer, request.credential, is_plain).await?;
         let word = word(&claims)?;
         // The extension's text wants the endpoint, its conformance suite the issuer.
         if !self.is_audience(word.aud.as_str(), true) {

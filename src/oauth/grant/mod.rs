@@ -64,18 +64,38 @@ fn told(life: Duration) -> Duration {
     (life - (life / 10).min(Duration::from_secs(10))).max(Duration::from_secs(1))
 }
 
+/// Something to be shown, and perhaps less than it permits is wanted: RFC 6749 §6 and RFC 7523 §2.1, both with RFC 8707.
+struct Presented<'a> {
+    /// The refresh token, or the assertion.
+    credential: &'a str,
+    scope: Option<&'a str>,
+    resources: Vec<&'a str>,
+}
+
+impl<'a> Presented<'a> {
+    /// `name` is the credential's parameter; the client is read elsewhere.
+    fn read(given: Given<'a>, name: &'static str) -> Result<Self, Error> {
+        let missing = || Error::new(ErrorCode::InvalidRequest, format!("{name} is missing"));
+        Ok(Self {
+            credential: given.first(name).ok_or_else(missing)?,
+            scope: given.first("scope"),
+            resources: given.all("resource").collect(),
+        })
+    }
+}
+
 /// What `/token` is asked for.
 enum TokenRequest<'a> {
     /// RFC 6749 §4.1.3.
     Code(code::CodeRequest<'a>),
     /// RFC 6749 §6.
-    Refresh(refresh::RefreshRequest<'a>),
+    Refresh(Presented<'a>),
     /// RFC 8628 §3.4.
     Device(device::DeviceRequest<'a>),
     /// RFC 6749 §4.4.2.
     ClientCredentials(client_credentials::ClientCredentialsRequest<'a>),
     /// RFC 7523 §2.1.
-    JwtBearer(jwt_bearer::JwtBearerRequest<'a>),
+    JwtBearer(Presented<'a>),
     /// RFC 8693 §2.1.
     Exchange(exchange::ExchangeRequest<'a>),
 }
@@ -84,11 +104,11 @@ impl<'a> TokenRequest<'a> {
     fn read(given: Given<'a>) -> Result<Self, Error> {
         match given.first("grant_type") {
             Some("authorization_code") => Ok(Self::Code(code::CodeRequest::read(given)?)),
-            Some("refresh_token") => Ok(Self::Refresh(refresh::RefreshRequest::read(given)?)),
+            Some("refresh_token") => Ok(Self::Refresh(Presented::read(given, "refresh_token")?)),
             Some("client_credentials") => {
                 Ok(Self::ClientCredentials(client_credentials::ClientCredentialsRequest::read(given)))
             }
-            Some(JWT_BEARER) => Ok(Self::JwtBearer(jwt_bearer::JwtBearerRequest::read(given)?)),
+            Some(JWT_BEARER) => Ok(Self::JwtBearer(Presented::read(given, "assertion")?)),
             Some(exchange::GRANT_TYPE) => Ok(Self::Exchange(exchange::ExchangeRequest::read(given)?)),
             Some(device::GRANT_TYPE) => Ok(Self::Device(device::DeviceRequest::read(given)?)),
             _ => Err(Error::new(

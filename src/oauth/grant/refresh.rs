@@ -16,7 +16,7 @@
 //! The provider is asked first and the chain is turned last, by one swap: whatever fails before it, the client still
 //! holds a token that is good. A client that never hears the answer to a turn has the grace to ask again.
 
-use super::{AuthorizationServer, Error, ErrorCode, Given, TokenResponse, holder};
+use super::{AuthorizationServer, Error, ErrorCode, Presented, TokenResponse, holder};
 use crate::{
     crypto::hash,
     domain::{
@@ -34,24 +34,6 @@ use crate::{
 /// How many predecessors are remembered. A client that turns the chain more often within the grace is not a client.
 const MOST_RETIRED: usize = 32;
 
-/// The parameters of RFC 6749 §6; the client is read elsewhere.
-pub(super) struct RefreshRequest<'a> {
-    token: &'a str,
-    scope: Option<&'a str>,
-    resources: Vec<&'a str>,
-}
-
-impl<'a> RefreshRequest<'a> {
-    pub(super) fn read(given: Given<'a>) -> Result<Self, Error> {
-        let missing = || Error::new(ErrorCode::InvalidRequest, "refresh_token is missing");
-        Ok(Self {
-            token: given.first("refresh_token").ok_or_else(missing)?,
-            scope: given.first("scope"),
-            resources: given.all("resource").collect(),
-        })
-    }
-}
-
 /// Where an authentic refresh token stands in the chain of its Grant.
 enum Standing<'a> {
     Current,
@@ -63,7 +45,7 @@ enum Standing<'a> {
 
 /// What a refresh token is presented with.
 #[derive(Clone, Copy)]
-struct Presented {
+struct Brought {
     /// Of its secret.
     hash: SecretHash,
     /// The key that was proven.
@@ -87,15 +69,15 @@ impl AuthorizationServer {
     pub(super) async fn refresh(
         &self,
         client: &Client,
-        request: &RefreshRequest<'_>,
+        request: &Presented<'_>,
         proof: holder::Shown,
     ) -> Result<TokenResponse, Error> {
         if !client.may(GrantType::RefreshToken) {
             return Err(Error::new(ErrorCode::UnauthorizedClient, "this client registered without refresh_token"));
         }
-        let (id, hash) = self.refresh_named_by(request.token)?;
+        let (id, hash) = self.refresh_named_by(request.credential)?;
         let key = self.spend(proof).await?;
-        let presented = Presented { hash, key, holder: holder::of_refresh_tokens(client, key) };
+        let presented = Brought { hash, key, holder: holder::of_refresh_tokens(client, key) };
         let asked = RefreshAsked { client, scope: request.scope };
         let (mut machine, mut question) = Refresh::begin(&asked);
         let (mut found, mut response) = (None, None);
@@ -153,7 +135,7 @@ impl AuthorizationServer {
     }
 
     /// First the provider, if it has to be asked; then the one swap.
-    async fn fresh_and_turned(&self, grant: Grant, presented: &Presented) -> Result<(Grant, Secret<String>), Error> {
+    async fn fresh_and_turned(&self, grant: Grant, presented: &Brought) -> Result<(Grant, Secret<String>), Error> {
         let id = grant.id;
         // A token that is no good must not make us ask the provider.
         if !matches!(self.standing(&grant, &presented.hash), Some(Standing::Spent) | None) {
@@ -187,7 +169,7 @@ impl AuthorizationServer {
     }
 
     /// The deciding step, the table above.
-    async fn turn(&self, id: GrantId, presented: &Presented) -> Result<Turned, Error> {
+    async fn turn(&self, id: GrantId, presented: &Brought) -> Result<Turned, Error> {
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Turned::Gone) };
             // Bound meanwhile, by another refresh.
