@@ -322,6 +322,10 @@ async fn send(
     let mut answer = Answer::new(Vec::new());
     *answer.status_mut() = reply.status();
     *answer.headers_mut() = std::mem::take(reply.headers_mut());
+    // Status and headers may be all that is wanted.
+    if enough(answer.body()) {
+        return Ok(answer);
+    }
     while let Some(chunk) = reply.chunk().await.map_err(|e| NoAnswer(words(&e)))? {
         // Checked while it streams: a provider that never stops must not fill our memory.
         if answer.body().len() + chunk.len() > cap {

@@ -3,7 +3,8 @@
 //! Discovery is the login's own. Beyond it, everything that proxies, load balancers and bot rules in front of a sound
 //! server are known to break is asked for as clients ask: every well-known place, the URL with and without its last
 //! slash, the preflights of clients in a browser, the names under which hosted clients come. Nothing is registered and
-//! nobody is asked for anything; only where `vestibule login` has kept a login, its token makes two calls.
+//! nobody is asked for anything; only where `vestibule login` has kept a login, its token makes two calls and opens a
+//! stream.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -255,14 +256,19 @@ async fn outlook(wire: &Wire, url: &HttpsUrl, name: &str) -> String {
     }
 }
 
-/// Operator row 20: where a login is kept, a session is begun over one connection and used over another.
+/// Operator rows 20 and 21: where a login is kept, a session is begun over one connection and used over another, and a
+/// stream is opened.
 async fn session([first, then]: &[Wire; 2], url: &HttpsUrl, report: &mut Report) {
     let kept = Keep::new(url, Where::Auto, None).and_then(|keep| keep.read());
     let now = super::SystemClock.now().secs();
     let tokens = kept.ok().flatten().and_then(|login| login.tokens);
     match tokens.filter(|tokens| tokens.expires_at.is_none_or(|end| end > now)) {
-        // A failure is in the report.
-        Some(tokens) => drop(mcp::verify([first, then], report, url, Some(&tokens.access)).await),
+        Some(tokens) => {
+            // A failure is in the report, and would be the stream's as well.
+            if mcp::verify([first, then], report, url, Some(&tokens.access)).await.is_ok() {
+                drop(mcp::listen(first, report, url, &tokens.access).await);
+            }
+        }
         None => {
             report.step("call");
             report.asked("not made: no login is kept here, or its token has run out (`vestibule login` makes one)");

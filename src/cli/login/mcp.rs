@@ -1,6 +1,8 @@
 //! The two calls of MCP that a login makes: `initialize`, without a token to be challenged and with one to see that it
 //! works, and `tools/list`. On both wires: with a session up to 2025-11-25, without since 2026-07-28.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ use crate::{
 const STATELESS: &str = "2026-07-28";
 /// The two forms that an answer may have.
 pub(super) const BOTH: &str = "application/json, text/event-stream";
+/// Within this time a stream has opened, be it on the other side of the world.
+const STREAM_OPENS: Duration = Duration::from_secs(5);
 /// Pages of tools that are counted.
 const PAGES: usize = 20;
 
@@ -123,6 +127,58 @@ pub(super) async fn verify(
     token: Option<&Secret<String>>,
 ) -> Result<Seen, Stopped> {
     report.step("call");
+    let (mut seen, mut headers) = enter(wire, report, url, token).await?;
+    seen.tools = tools(then, report, url, token, &mut headers).await?;
+    end(wire, url, token, &headers).await;
+    Ok(seen)
+}
+
+/// Opens the stream on which a server speaks unasked (operator row 21). It opens at once and stays silent; what waits for
+/// a whole answer before it passes any of it on makes of that no answer at all.
+pub(super) async fn listen(
+    wire: &Wire,
+    report: &mut Report,
+    url: &HttpsUrl,
+    token: &Secret<String>,
+) -> Result<(), Stopped> {
+    report.step("stream");
+    let (_, headers) = enter(wire, report, url, Some(token)).await?;
+    let opened = match post(url, Some(token), &headers, &Value::Null) {
+        Ok(mut request) => {
+            *request.method_mut() = Method::GET;
+            request.body_mut().clear();
+            request.headers_mut().insert(header::ACCEPT, http::HeaderValue::from_static("text/event-stream"));
+            let opening = tokio::time::timeout(STREAM_OPENS, wire.until(request, |_| true));
+            opening.await.unwrap_or_else(|_| Err(NoGo::Away(format!("nothing for {} s", STREAM_OPENS.as_secs()))))
+        }
+        Err(why) => Err(why),
+    };
+    match opened {
+        Ok(answer) if answer.status().is_success() => {
+            report.asked(format!("GET {url} (an event stream) → {}", answer.status()));
+            report.meets(&rule::STREAM_OPENS, answer.status().to_string());
+        }
+        Ok(answer) => {
+            report.asked(format!("GET {url} (an event stream) → {}", answer.status()));
+            report.notes(&rule::STREAM_OPENS, format!("{}: this server offers none", answer.status()));
+        }
+        Err(why) => {
+            report.asked(format!("GET {url} (an event stream) → {why}"));
+            // Nothing depends on it, so it ends nothing.
+            drop(report.deviates(&rule::STREAM_OPENS, why.to_string()));
+        }
+    }
+    end(wire, url, Some(token), &headers).await;
+    Ok(())
+}
+
+/// `initialize`, and what it says of the calls to come.
+async fn enter(
+    wire: &Wire,
+    report: &mut Report,
+    url: &HttpsUrl,
+    token: Option<&Secret<String>>,
+) -> Result<(Seen, HeaderMap), Stopped> {
     let answer = asked(report, "initialize", hello(wire, url, token).await)?;
     accepted(report, &answer)?;
     if token.is_some() {
@@ -148,9 +204,7 @@ pub(super) async fn verify(
         None if answer.status().is_client_error() => insert(&mut headers, "mcp-protocol-version", STATELESS),
         None => return Err(report.fails(&rule::INITIALIZED, odd(&answer, said.as_ref()))),
     }
-    seen.tools = tools(then, report, url, token, &mut headers).await?;
-    end(wire, url, token, &headers).await;
-    Ok(seen)
+    Ok((seen, headers))
 }
 
 /// `notifications/initialized`; whatever comes of it, the next call shows.

@@ -166,6 +166,9 @@ rules! {
          Authorization, Content-Type and the Mcp-* headers; see that no proxy answers it in place of the server.";
     EXPOSED: "pages may read the challenge", "Fetch, CORS protocol",
         "Send `Access-Control-Expose-Headers: WWW-Authenticate, Mcp-Session-Id` with the 401.";
+    STREAM_OPENS: "an event stream opens before anything comes on it", "MCP 2025-11-25 transports, Listening for Messages from the Server",
+        "Something in between keeps an answer back until it is whole or large. Switch buffering off for the MCP endpoint \
+         (nginx: proxy_buffering off; a CDN: no caching, no transformation), or let the MCP server flush its headers at once.";
     SAME_TO_ALL: "the answer does not depend on the name that a client gives itself", "Practice of bot rules",
         "Exempt the MCP endpoint, /.well-known/ and the OAuth endpoints from bot and crawler rules (at Cloudflare both the \
          bot toggle and AI Crawl Control): they refuse Claude-User and others after a perfect login.";

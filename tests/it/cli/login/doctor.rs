@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     kit::{Ended, Home},
-    stranger::{Script, Stranger},
-    town::town,
+    stranger::{Listening, Script, Stranger},
+    town::{log_in, town},
 };
 
 /// The faults that are found, as "step: what is expected".
@@ -94,6 +94,41 @@ async fn behaviour_30_operator_row_26_a_port_and_a_private_name_are_told() {
     assert_eq!(ended.code, 1);
     assert!(
         ended.stdout.contains("came: port 8443") && ended.stdout.contains("is at 10.255.255.1"),
+        "{}",
+        ended.stdout
+    );
+}
+
+/// What is found of the stream by whoever has a login.
+async fn stream(listening: Listening) -> (i32, String) {
+    let stranger = Stranger::bent(|_, script| script.listening = listening).await;
+    let home = Home::new();
+    home.log_in(&stranger.url(), &[]).await.ok();
+    let ended = home.doctor(&[&stranger.url()]).await;
+    let step = ended.stdout.split_once("\nstream\n").unwrap_or_else(|| panic!("{}", ended.stdout)).1;
+    (ended.code, step.to_owned())
+}
+
+#[tokio::test]
+async fn behaviour_30_operator_row_21_a_proxy_that_buffers_streams_is_told_of() {
+    let (code, step) = stream(Listening::Buffered).await;
+    assert_eq!(code, 1);
+    let (_, found) = step.split_once("DEVIATES  an event stream opens before anything comes on it").unwrap();
+    assert!(found.contains("nothing for 5 s") && found.contains("proxy_buffering off"), "{step}");
+    let (_, step) = stream(Listening::Opens).await;
+    assert!(step.contains("ok        an event stream opens") && !step.contains("DEVIATES"), "{step}");
+    let (_, step) = stream(Listening::NotOffered).await;
+    assert!(step.contains("405 Method Not Allowed: this server offers none") && !step.contains("DEVIATES"), "{step}");
+}
+
+#[tokio::test]
+async fn behaviour_30_operator_row_21_a_stream_opens_at_once_through_our_own_house() {
+    let (town, _server, url) = town().await;
+    let home = Home::new();
+    log_in(&town, &home, &url).await;
+    let ended = home.doctor(&[&url]).await;
+    assert!(
+        ended.code == 0 && ended.stdout.contains("GET") && ended.stdout.contains("(an event stream) → 200 OK"),
         "{}",
         ended.stdout
     );

@@ -51,6 +51,19 @@ pub(crate) struct Script {
     pub(crate) is_open: bool,
     /// Whether something in front of it lets only browsers pass to the MCP server.
     pub(crate) bars_bots: bool,
+    /// What comes of the stream on which it speaks unasked.
+    pub(crate) listening: Listening,
+}
+
+/// The answer to a GET of the MCP endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listening {
+    /// A stream, silent for ever.
+    Opens,
+    /// There is none.
+    NotOffered,
+    /// The same stream behind a proxy that passes answers on when they are whole.
+    Buffered,
 }
 
 impl Script {
@@ -90,6 +103,7 @@ impl Script {
             refuses: None,
             is_open: false,
             bars_bots: false,
+            listening: Listening::Opens,
         }
     }
 
@@ -192,6 +206,10 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let script = shared.script.lock().unwrap().clone();
+    if method == Method::GET && uri.path() == "/mcp" && script.listening == Listening::Buffered {
+        // The answer is never whole.
+        std::future::pending::<()>().await;
+    }
     let text = if uri.query().is_some() { uri.query().unwrap().as_bytes() } else { &body };
     let parameters: BTreeMap<_, _> = url::form_urlencoded::parse(text).into_owned().collect();
     let seen = Seen { method: method.clone(), path: uri.path().to_owned(), headers, parameters, body };
@@ -301,6 +319,14 @@ fn mcp(script: &Script, seen: &Seen) -> Response {
     }
     if seen.method == Method::DELETE {
         return StatusCode::OK.into_response();
+    }
+    if seen.method == Method::GET {
+        if script.listening == Listening::NotOffered {
+            return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        }
+        let silence = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+        let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+        return (kind, axum::body::Body::from_stream(silence)).into_response();
     }
     let body: Value = serde_json::from_slice(&seen.body).unwrap();
     let said = |name: &str| seen.headers.get(name).map_or("", |value| value.to_str().unwrap());

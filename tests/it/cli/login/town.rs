@@ -27,6 +27,17 @@ async fn town_with(head: &str) -> (Town, Stranger, String) {
     (town, server, url)
 }
 
+/// A person logs in at the house.
+pub(super) async fn log_in(town: &Town, home: &Home, url: &str) {
+    let mut run = home.start(&[url, "--no-browser"]);
+    let address = run.address().await.unwrap();
+    let human = Browser::new();
+    let page = decide(town, &human, &human.get(&address).await, "approve").await;
+    let back = human.follow(page, "http://127.0.0.1:1/never").await.unwrap_err();
+    assert!(back.body.contains("You may close this window"), "{back:#?}");
+    run.end().await.ok();
+}
+
 /// What differs from run to run taken out: addresses, ports, sizes, ids.
 fn steady(text: &str, town: &Town, home: &Home) -> String {
     let encoded: String = url::form_urlencoded::byte_serialize(town.base.as_bytes()).collect();
