@@ -98,6 +98,12 @@ impl House {
         Ok(Self { store, mint, door, web: settings.web, line })
     }
 
+    /// Its memory, for who lays something into it before the doors open (`benches/load/filled.rs`).
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The public door without its sockets. A door for `fuzz/` alone.
     ///
     /// # Errors
