@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use super::{Admin, Failed, Operator, Page, Which};
+use super::{
+    Admin, Failed, Operator, Page, Which,
+    grants::{place, text},
+};
 use crate::{
     domain::{ApprovedClient, ClientId, ClientOrigin},
     store::{self, Change},
@@ -56,14 +59,13 @@ pub struct Blocked {
 }
 
 impl Admin {
-    /// Clients in the order of their hashes, after `after`.
+    /// Clients, from where an earlier page ended.
     ///
     /// # Errors
     /// [`Failed::Store`].
     pub async fn clients(&self, after: Option<&str>, limit: usize) -> Result<Page<ClientView>, Failed> {
-        let found: Vec<(String, ApprovedClient)> = self.parts.store.list(after, limit).await?;
-        let next = (found.len() == limit).then(|| found.last().map(|(id, _)| id.clone())).flatten();
-        Ok(Page { items: found.into_iter().map(|(_, client)| client.into()).collect(), next })
+        let found = self.parts.store.list::<ApprovedClient>(place(after).as_ref(), limit).await?;
+        Ok(Page { items: found.records.into_iter().map(|(_, client)| client.into()).collect(), next: text(found.next) })
     }
 
     /// One client, by its id or by its hash.

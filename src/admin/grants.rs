@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Admin, Failed, Operator};
 use crate::{
     domain::{ClientId, Grant, GrantStage, Instant},
-    store::{self, Change, Unavailable},
+    store::{self, Change, Place, Unavailable},
 };
 
 /// How many Grants one request looks at.
@@ -127,25 +127,25 @@ pub struct Revoked {
 }
 
 impl Admin {
-    /// Logins in the order of their names, after `after`. Looks at a bounded number of records, so a page may be short
-    /// (or empty) and still have a next one.
+    /// Logins, from where an earlier page ended. Looks at a bounded number of records, so a page may be short (or empty)
+    /// and still have a next one.
     ///
     /// # Errors
     /// [`Failed::Store`].
     pub async fn grants(&self, which: &Which, after: Option<&str>, limit: usize) -> Result<Page<GrantView>, Failed> {
-        let look = if which.is_all() { limit } else { LOOK };
-        let found: Vec<(String, Grant)> = self.parts.store.list(after, look).await?;
-        let is_end = found.len() < look;
-        let mut last = found.last().map(|(id, _)| id.clone());
-        let mut meant = found.into_iter().filter(|(_, grant)| which.means(grant));
-        let items: Vec<(String, Grant)> = meant.by_ref().take(limit).collect();
-        // There may be more of them in what was read: the next page begins behind the last one that is shown.
-        let is_cut = meant.next().is_some();
-        if is_cut {
-            last = items.last().map(|(id, _)| id.clone());
+        let (mut items, mut from, mut looked) = (Vec::new(), place(after), 0);
+        loop {
+            // Never more at once than there is room for: what was read and not shown could not be gone back to.
+            let room = limit - items.len();
+            let found = self.parts.store.list::<Grant>(from.as_ref(), room).await?;
+            let meant = found.records.into_iter().filter(|(_, grant)| which.means(grant));
+            items.extend(meant.map(|(_, grant)| GrantView::from(grant)));
+            (from, looked) = (found.next, looked + room);
+            // A page that is nearly full is as good as a full one, and spares many small looks.
+            if from.is_none() || looked >= LOOK || 2 * items.len() >= limit {
+                return Ok(Page { items, next: text(from) });
+            }
         }
-        let next = if is_end && !is_cut { None } else { last };
-        Ok(Page { items: items.into_iter().map(|(_, grant)| grant.into()).collect(), next })
     }
 
     /// One login.
@@ -169,7 +169,7 @@ impl Admin {
         Ok(gone.into())
     }
 
-    /// One step of a bulk revocation: the Grants after `after`, as many as one request looks at.
+    /// One step of a bulk revocation: the Grants from where the step before ended, as many as one request looks at.
     ///
     /// # Errors
     /// [`Failed::Store`]: what was removed until then is gone, and the same step can be asked for again.
@@ -180,10 +180,10 @@ impl Admin {
         after: Option<&str>,
         dry_run: bool,
     ) -> Result<Revoked, Failed> {
-        let found: Vec<(String, Grant)> = self.parts.store.list(after, LOOK).await?;
-        let examined = found.len() as u64;
-        let next = (found.len() == LOOK).then(|| found.last().map(|(id, _)| id.clone())).flatten();
-        let meant: Vec<String> = found.into_iter().filter(|(_, grant)| which.means(grant)).map(|(id, _)| id).collect();
+        let found = self.parts.store.list::<Grant>(place(after).as_ref(), LOOK).await?;
+        let (examined, next) = (found.records.len() as u64, text(found.next));
+        let meant: Vec<String> =
+            found.records.into_iter().filter(|(_, grant)| which.means(grant)).map(|(id, _)| id).collect();
         if dry_run {
             return Ok(Revoked { examined, revoked: meant.len() as u64, dry_run, next });
         }
@@ -236,6 +236,16 @@ impl Admin {
         };
         self.parts.store.update(&id, decide).await
     }
+}
+
+/// Where a list goes on, as it came back from who asked for it.
+pub(super) fn place(after: Option<&str>) -> Option<Place> {
+    after.map(Place::from_text)
+}
+
+/// The same, for who asks.
+pub(super) fn text(next: Option<Place>) -> Option<String> {
+    next.map(|place| place.as_str().to_owned())
 }
 
 /// The hash of the client that is meant, for the log: an id may be kilobytes long.

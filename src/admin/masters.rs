@@ -64,14 +64,14 @@ impl Admin {
     pub async fn master_keys(&self) -> Result<Vec<MasterView>, Failed> {
         let ring = self.parts.keyring.ids();
         let mut counts: BTreeMap<String, Count> = ring.iter().map(|id| (id.clone(), Count::default())).collect();
-        let mut after = None;
+        let mut from = None;
         loop {
-            let (seals, next) = self.parts.store.seals(after.as_ref()).await?;
+            let (seals, next) = self.parts.store.seals(from.as_ref()).await?;
             for seal in seals {
                 self.attribute(seal, &mut counts).await?;
             }
             match next {
-                Some(next) => after = Some(next),
+                Some(next) => from = Some(next),
                 None => break,
             }
         }

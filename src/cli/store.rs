@@ -1,6 +1,7 @@
 //! `vestibule store export|import`: from one store to another without logging anyone out.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{BufRead as _, BufReader, BufWriter, ErrorKind, Write as _},
     path::{Path, PathBuf},
@@ -16,15 +17,15 @@ use serde::de::DeserializeOwned;
 use super::{SystemClock, print, sources::ConfigOption};
 use crate::{
     config,
-    crypto::{Keyring, Os},
+    crypto::{Keyring, Os, hash::sha256},
     store::{
         self, Store,
         parcel::{Admitted, Foot, Head, Parcel, VERSION},
     },
 };
 
-/// How many records are looked at in one scan: over Redis each scan walks the whole keyspace.
-const PAGE: usize = 10_000;
+/// How many records are looked at in one scan.
+const PAGE: usize = 2_000;
 /// How many records are on their way at once.
 const ABREAST: usize = 32;
 
@@ -96,26 +97,28 @@ async fn export(store: &Store, file: &Path) -> anyhow::Result<(u64, u64)> {
     name.push(".partial");
     let partial = PathBuf::from(name);
     let why = || format!("{} cannot be written", partial.display());
-    let (mut after, before) = go_on(store, &partial).with_context(why)?;
-    let mut records = before;
+    let mut there = go_on(store, &partial).with_context(why)?;
+    let before = there.len() as u64;
     let mut output = BufWriter::new(private(&partial).with_context(why)?);
     if before == 0 {
         line(&mut output, &store.head()?)?;
     }
-    let bar = bar(None);
+    let (bar, mut from) = (bar(None), None);
     loop {
-        let (parcels, next) = store.parcels(after.as_deref(), PAGE).await?;
+        let (parcels, next) = store.parcels(from.as_ref(), PAGE).await?;
         for parcel in &parcels {
-            line(&mut output, parcel).with_context(why)?;
-            records += 1;
-            bar.inc(1);
+            if there.insert(sha256(parcel.key.as_bytes())) {
+                line(&mut output, parcel).with_context(why)?;
+                bar.inc(1);
+            }
         }
         output.flush().with_context(why)?;
         match next {
-            Some(next) => after = Some(next),
+            Some(next) => from = Some(next),
             None => break,
         }
     }
+    let records = there.len() as u64;
     line(&mut output, &Foot { records })?;
     let output = output.into_inner().map_err(|error| error.into_error()).with_context(why)?;
     output.sync_all().with_context(why)?;
@@ -124,16 +127,19 @@ async fn export(store: &Store, file: &Path) -> anyhow::Result<(u64, u64)> {
     Ok((records, before))
 }
 
-/// After which key an interrupted export goes on, and how many records it had; half a line at its end is cut off. One of
-/// another ring, or of which not one record was written, is begun anew.
-fn go_on(store: &Store, partial: &Path) -> anyhow::Result<(Option<String>, u64)> {
+/// Of each record's key.
+type Names = HashSet<[u8; 32]>;
+
+/// What an interrupted export had written; half a line at its end is cut off. One of another ring, or of which not one
+/// record was written, is begun anew.
+fn go_on(store: &Store, partial: &Path) -> anyhow::Result<Names> {
     let input = match File::open(partial) {
         Ok(input) => input,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, 0)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Names::new()),
         Err(error) => return Err(error.into()),
     };
     let (mut input, mut text) = (BufReader::new(input), String::new());
-    let (mut sound, mut records, mut last) = (0, 0, None);
+    let (mut sound, mut there) = (0, Names::new());
     while input.read_line(&mut text)? > 0 && text.ends_with('\n') {
         if sound == 0 {
             let head: Option<Head> = serde_json::from_str(&text).ok();
@@ -142,13 +148,13 @@ fn go_on(store: &Store, partial: &Path) -> anyhow::Result<(Option<String>, u64)>
             }
         } else {
             let Ok(parcel) = serde_json::from_str::<Parcel>(&text) else { break };
-            (records, last) = (records + 1, Some(parcel.key));
+            there.insert(sha256(parcel.key.as_bytes()));
         }
         sound += text.len() as u64;
         text.clear();
     }
-    File::options().write(true).open(partial)?.set_len(if records == 0 { 0 } else { sound })?;
-    Ok((last, records))
+    File::options().write(true).open(partial)?.set_len(if there.is_empty() { 0 } else { sound })?;
+    Ok(there)
 }
 
 /// For its owner alone, and written at the end.

@@ -152,18 +152,17 @@ impl AuthorizationServer {
     }
 
     async fn end_logins_of(&self, client: &ClientId) -> Result<usize, Unavailable> {
-        let (mut count, mut after): (usize, Option<String>) = (0, None);
+        let (mut count, mut from) = (0, None);
         loop {
-            let grants: Vec<(String, Grant)> = self.parts.store.list(after.as_deref(), LOOK).await?;
-            let is_end = grants.len() < LOOK;
-            after = grants.last().map(|(id, _)| id.clone());
+            let grants = self.parts.store.list::<Grant>(from.as_ref(), LOOK).await?;
             let mut gone = Vec::new();
-            for (id, _) in grants.iter().filter(|(_, grant)| grant.client == *client) {
+            for (id, _) in grants.records.iter().filter(|(_, grant)| grant.client == *client) {
                 gone.extend(self.parts.store.take::<Grant>(id).await?);
             }
             count += gone.len();
             self.parts.mint.give_back(gone, &self.parts.upstreams);
-            if is_end {
+            from = grants.next;
+            if from.is_none() {
                 return Ok(count);
             }
         }

@@ -34,6 +34,43 @@ impl Key {
     }
 }
 
+/// Where a walk over keys goes on. Only the backend that made it understands it; as text it may travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+impl Place {
+    /// A place as it came back. One that no backend made leads to the end of the walk, or somewhere into it.
+    #[must_use]
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The place as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Part of a walk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What lies there.
+    pub pairs: Vec<(Key, Bytes)>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Place>,
+}
+
+impl Page {
+    /// Of a backend that walks in key order: the next page begins after the last key of this one, if it is full.
+    #[must_use]
+    pub fn in_order(pairs: Vec<(Key, Bytes)>, limit: usize) -> Self {
+        let last = pairs.last().filter(|_| pairs.len() == limit);
+        let next = last.map(|(key, _)| Place(key.as_str().to_owned()));
+        Self { pairs, next }
+    }
+}
+
 /// How long a value is kept and how surely it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
@@ -52,8 +89,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn set(&self, key: &Key, value: Option<Bytes>, life: Life) -> Result<(), Unavailable>;
     /// Writes `new` only if the value is `old` now; `false` if it is not.
     async fn swap(&self, key: &Key, old: Option<&Bytes>, new: Option<Bytes>, life: Life) -> Result<bool, Unavailable>;
-    /// Up to `limit` pairs whose key begins with `prefix`, after `after`, in key order.
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable>;
+    /// Up to `limit` pairs (at least 1) whose key begins with `prefix`, from where an earlier page ended. A page costs what
+    /// it brings, however much lies there. Whoever follows `next` to the end meets each value that lies there all the while
+    /// at least once; in key order and only once, unless the backend says otherwise. A page may be short and not the last.
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable>;
     /// Returns when everything written so far, by whomever, would survive a crash.
     async fn flush(&self) -> Result<(), Unavailable>;
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Backend, Key, Life, Unavailable};
+use super::{Backend, Key, Life, Page, Place, Unavailable};
 
 /// An ordered map behind a mutex that is never held across an await.
 #[derive(Debug, Default)]
@@ -56,19 +56,15 @@ impl Backend for Memory {
         Ok(unchanged)
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        let first = Key::from_text(prefix.to_owned());
-        let from = match after {
-            Some(after) if *after >= first => Bound::Excluded(after),
-            _ => Bound::Included(&first),
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        let from = match from {
+            Some(place) if place.as_str() >= prefix => Bound::Excluded(Key::from_text(place.as_str().to_owned())),
+            _ => Bound::Included(Key::from_text(prefix.to_owned())),
         };
         let values = self.values();
-        let pairs = values.range((from, Bound::Unbounded));
-        Ok(pairs
-            .take_while(|(key, _)| key.as_str().starts_with(prefix))
-            .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        let ours = values.range((from, Bound::Unbounded)).take_while(|(key, _)| key.as_str().starts_with(prefix));
+        let pairs = ours.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Page::in_order(pairs, limit))
     }
 
     async fn flush(&self) -> Result<(), Unavailable> {

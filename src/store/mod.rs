@@ -44,7 +44,7 @@ pub mod sweep;
 
 use std::sync::Arc;
 
-pub use backend::{Backend, Key, Life};
+pub use backend::{Backend, Key, Life, Page, Place};
 use bytes::Bytes;
 pub use liveness::Liveness;
 use liveness::Watchers;
@@ -87,6 +87,15 @@ impl<R> Seen<R> {
     pub const fn record(&self) -> Option<&R> {
         self.record.as_ref()
     }
+}
+
+/// Part of a list of records.
+#[derive(Debug)]
+pub struct Listed<R> {
+    /// What was found, with their ids.
+    pub records: Vec<(String, R)>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<Place>,
 }
 
 /// Typed records over a [`Backend`]: each value one sealed envelope (architecture §4). Cheap to clone.
@@ -253,29 +262,23 @@ impl Store {
         self.update(id, |record: Option<R>| (Change::Remove, record.is_some())).await
     }
 
-    /// Up to `limit` records after `after` in key order, with their ids; expired ones are left out.
+    /// Up to `limit` records (at least 1) with their ids, from where an earlier list ended; expired ones are left out. A
+    /// short list is not the last one unless its `next` says so. What a whole walk promises is the backend's ([`Backend::scan`]).
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn list<R: Record>(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, R)>, Unavailable> {
+    pub async fn list<R: Record>(&self, from: Option<&Place>, limit: usize) -> Result<Listed<R>, Unavailable> {
         let prefix = format!("{}/", R::KIND);
-        let mut after = after.map(|id| Key::new(R::KIND, id));
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let wanted = limit - found.len();
-            let page = self.0.backend.scan(&prefix, after.as_ref(), wanted).await?;
-            let is_last = page.len() < wanted;
-            for (key, value) in &page {
-                if let Some(record) = self.0.open::<R>(key, value) {
-                    found.push((key.id().to_owned(), record));
-                }
+        let (mut records, mut next) = (Vec::new(), from.cloned());
+        loop {
+            let page = self.0.backend.scan(&prefix, next.as_ref(), limit - records.len()).await?;
+            let open = |(key, value): &(Key, Bytes)| Some((key.id().to_owned(), self.0.open::<R>(key, value)?));
+            records.extend(page.pairs.iter().filter_map(open));
+            next = page.next;
+            if next.is_none() || records.len() >= limit {
+                return Ok(Listed { records, next });
             }
-            if is_last {
-                break;
-            }
-            after = page.into_iter().next_back().map(|(key, _)| key);
         }
-        Ok(found)
     }
 
     /// Whether the backend answers (for `/readyz` and `check`).

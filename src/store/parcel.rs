@@ -1,13 +1,12 @@
 //! Records on their way from one store to another, sealed as they are: nothing is opened, so nothing lies open in between.
 //!
-//! One JSON document a line: a [`Head`] with a mark that only the same key ring opens, a [`Parcel`] for each record in key
-//! order, and a [`Foot`] that says that this is all of it. A record is **never overwritten**: what the other store holds by
+//! One JSON document a line: a [`Head`] with a mark that only the same key ring opens, a [`Parcel`] for each record, and a [`Foot`] that says that this is all of it. A record is **never overwritten**: what the other store holds by
 //! then was written there, later. So an import that was interrupted is simply begun again.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Life, Store, Unavailable, envelope};
+use super::{Key, Life, Place, Store, Unavailable, envelope};
 use crate::domain::Instant;
 
 /// What this program writes and reads.
@@ -81,26 +80,23 @@ impl Store {
         Ok(Head { vestibule_store: VERSION, key: self.0.keyring.id(), mark: self.mark()? })
     }
 
-    /// What lies here after the key `after`, up to `limit` looked at, and the key from where to go on (`None`: that was
-    /// all). What has expired, what is no envelope, and what belongs to this store alone is left out.
+    /// What lies here, up to `limit` looked at, and where to go on (`None`: that was all). What has expired, what is no envelope, and what belongs to this store alone is left out.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub async fn parcels(
         &self,
-        after: Option<&str>,
+        from: Option<&Place>,
         limit: usize,
-    ) -> Result<(Vec<Parcel>, Option<String>), Unavailable> {
-        let after = after.map(|key| Key::from_text(key.to_owned()));
-        let page = self.0.backend.scan("", after.as_ref(), limit).await?;
-        let next = page.last().filter(|_| page.len() == limit).map(|(key, _)| key.as_str().to_owned());
+    ) -> Result<(Vec<Parcel>, Option<Place>), Unavailable> {
+        let page = self.0.backend.scan("", from, limit).await?;
         let now = self.0.clock.now();
         let parcel = |(key, value): (Key, Bytes)| {
             let expires = envelope::expiry(&value).filter(|expires| *expires > now)?;
             let is_left = LEFT.iter().any(|kind| key.as_str().starts_with(kind));
             (!is_left).then(|| Parcel { key: key.as_str().to_owned(), value, expires: expires.millis() })
         };
-        Ok((page.into_iter().filter_map(parcel).collect(), next))
+        Ok((page.pairs.into_iter().filter_map(parcel).collect(), page.next))
     }
 
     /// Whether the parcel is an envelope that our ring may open.

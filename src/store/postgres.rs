@@ -25,7 +25,7 @@ use tokio_postgres::{
 };
 
 use super::{
-    Backend, Key, Life, Unavailable,
+    Backend, Key, Life, Page, Place, Unavailable,
     settings::{OpenError, PostgresSettings},
 };
 use crate::domain::Instant;
@@ -220,20 +220,21 @@ impl Backend for Postgres {
         Ok(changed > 0)
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        let (from, first) = match after {
-            Some(after) if after.as_str() >= prefix => (">", after.as_str()),
+    /// From the place on along the primary key's own index.
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        let (from, first) = match from {
+            Some(place) if place.as_str() >= prefix => (">", place.as_str()),
             _ => (">=", prefix),
         };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let end = after_all(prefix);
         let statement = self.statements.scan(from, end.is_some());
         let rows = match &end {
-            Some(end) => self.rows(&statement, &[&first, &limit, end]).await?,
-            None => self.rows(&statement, &[&first, &limit]).await?,
+            Some(end) => self.rows(&statement, &[&first, &most, end]).await?,
+            None => self.rows(&statement, &[&first, &most]).await?,
         };
         let pair = |row: &Row| Ok((Key::from_text(row.try_get(0).map_err(Failed::from)?), bytes(row, 1)?));
-        rows.iter().map(pair).collect()
+        Ok(Page::in_order(rows.iter().map(pair).collect::<Result<_, Unavailable>>()?, limit))
     }
 
     /// Whatever was acknowledged is the server's already.

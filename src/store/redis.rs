@@ -9,8 +9,10 @@
 //!
 //! **Expiry** is the server's too (`PXAT`), a minute late: the sealed header decides, and the two clocks may differ.
 //!
-//! **A scan is dear**: the server knows no order, so every page walks the whole keyspace (a million keys: about a
-//! second) and keeps the smallest `limit` names. It serves lists for people, never a journey.
+//! **A scan has the server's order**, which is none: a page goes on from the server's own cursor. What lies there all the
+//! while is met, what the server's table rearranges itself around may be met twice. A step of the server may bring some
+//! names more than a page holds: they travel to the next page in its [`Place`]. After a restart or a failover of the
+//! server the order is another one, so a walk that was under way has to be begun again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,7 +23,7 @@ use redis::{
 };
 
 use super::{
-    Backend, Key, Life, Unavailable,
+    Backend, Key, Life, Page, Place, Unavailable,
     settings::{OpenError, RedisSettings},
 };
 use crate::domain::Instant;
@@ -49,8 +51,8 @@ return 1
 const GRACE: Duration = Duration::from_secs(60);
 /// 9999-12-31: what lives longer is written without an end, since the server counts in signed milliseconds.
 const FOR_EVER: u64 = 253_402_300_799_000;
-/// How many keys the server looks at in one step of a scan, between which it serves others.
-const STEP: usize = 1000;
+/// How many keys the server looks at in one step of a scan, between which it serves others: the least, and the most.
+const STEPS: (usize, usize) = (16, 1000);
 /// How many values one round trip brings.
 const FETCH: usize = 256;
 
@@ -152,30 +154,61 @@ impl Redis {
         format!("{}{}", self.prefix, key.as_str())
     }
 
-    /// The smallest `limit` keys after `after`. A key that is there all the while is found; the server may name one twice.
-    async fn names(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<BTreeSet<String>, Unavailable> {
+    /// Up to `limit` names that begin with `prefix`, each once, and where to go on.
+    async fn names(&self, prefix: &str, mut walk: Walk, limit: usize) -> Result<(BTreeSet<String>, Walk), Unavailable> {
         let pattern = format!("{}*", literal(&format!("{}{prefix}", self.prefix)));
-        let (mut found, mut cursor) = (BTreeSet::new(), 0_u64);
+        let (mut found, mut looked) = (BTreeSet::new(), 0);
         loop {
+            while found.len() < limit
+                && let Some(name) = walk.over.pop_first()
+            {
+                found.insert(name);
+            }
+            let Some(cursor) = walk.cursor.filter(|_| found.len() < limit) else { return Ok((found, walk)) };
+            // As many as will bring what is missing, if names go on lying as thick as they did.
+            let each = (looked / found.len().max(1)).max(1);
+            let wanted = (limit - found.len()).saturating_mul(each).clamp(STEPS.0, STEPS.1);
             let mut step = redis::cmd("SCAN");
-            step.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
+            step.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(wanted);
             let (next, names): (u64, Vec<Vec<u8>>) = self.ask(&step).await?;
+            looked += wanted;
+            walk.cursor = (next != 0).then_some(next);
             // We write nothing but text; another program's key is not ours to show.
             let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
-            for name in names {
-                let Some(key) = name.strip_prefix(&self.prefix) else { continue };
-                if key.starts_with(prefix) && after.is_none_or(|after| key > after.as_str()) {
-                    found.insert(key.to_owned());
-                }
-                if found.len() > limit {
-                    found.pop_last();
-                }
-            }
-            if next == 0 {
-                return Ok(found);
-            }
-            cursor = next;
+            let ours = names.filter_map(|name| Some(name.strip_prefix(&self.prefix)?.to_owned()));
+            walk.over.extend(ours.filter(|name| name.starts_with(prefix) && !found.contains(name)));
         }
+    }
+}
+
+/// Where a scan stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Walk {
+    /// The server's; `None` when it has walked over everything.
+    cursor: Option<u64>,
+    /// Names that it brought and that found no room on a page yet.
+    over: BTreeSet<String>,
+}
+
+impl Walk {
+    /// The cursor, or nothing, and the names, with a space before each: no name of ours holds one.
+    fn read(place: Option<&Place>) -> Self {
+        let Some(place) = place else { return Self { cursor: Some(0), over: BTreeSet::new() } };
+        let mut words = place.as_str().split(' ');
+        let cursor = words.next().and_then(|cursor| cursor.parse().ok());
+        Self { cursor, over: words.map(str::to_owned).collect() }
+    }
+
+    fn place(self) -> Option<Place> {
+        if self.cursor.is_none() && self.over.is_empty() {
+            return None;
+        }
+        let mut text = self.cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
+        for name in self.over {
+            text.push(' ');
+            text.push_str(&name);
+        }
+        Some(Place::from_text(text))
     }
 }
 
@@ -253,28 +286,23 @@ impl Backend for Redis {
         self.in_time(call.invoke_async(&mut connection)).await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        let (mut found, mut after) = (Vec::new(), after.cloned());
-        // A short page means the end, so what goes between its name and its value is made up for.
-        while found.len() < limit {
-            let wanted = limit - found.len();
-            let names: Vec<String> = self.names(prefix, after.as_ref(), wanted).await?.into_iter().collect();
-            for chunk in names.chunks(FETCH) {
-                let mut fetch = Pipeline::new();
-                for name in chunk {
-                    fetch.get(format!("{}{name}", self.prefix));
-                }
-                let mut connection = self.connection.clone();
-                let values: Vec<Option<Bytes>> = self.in_time(fetch.query_async(&mut connection)).await?;
-                let pairs = chunk.iter().zip(values);
-                found.extend(pairs.filter_map(|(name, value)| Some((Key::from_text(name.clone()), value?))));
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        let (names, walk) = self.names(prefix, Walk::read(from), limit).await?;
+        // A place comes back from outside: it opens nothing that the prefix does not.
+        let names: Vec<String> = names.into_iter().filter(|name| name.starts_with(prefix)).collect();
+        let mut pairs = Vec::with_capacity(names.len());
+        for chunk in names.chunks(FETCH) {
+            let mut fetch = Pipeline::new();
+            for name in chunk {
+                fetch.get(format!("{}{name}", self.prefix));
             }
-            if names.len() < wanted {
-                break;
-            }
-            after = names.into_iter().next_back().map(Key::from_text);
+            let mut connection = self.connection.clone();
+            let values: Vec<Option<Bytes>> = self.in_time(fetch.query_async(&mut connection)).await?;
+            // What went between its name and its value is left out.
+            let found = chunk.iter().zip(values);
+            pairs.extend(found.filter_map(|(name, value)| Some((Key::from_text(name.clone()), value?))));
         }
-        Ok(found)
+        Ok(Page { pairs, next: walk.place() })
     }
 
     /// Whatever was acknowledged is the server's already.
@@ -303,6 +331,20 @@ mod tests {
     fn a_pattern_matches_its_own_text_alone() {
         assert_eq!(literal("vestibule:note/"), "vestibule:note/");
         assert_eq!(literal(r"a*b?[c]\d-^"), r"a\*b\?\[c\]\\d\-\^");
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_was_written_and_the_end_is_none() {
+        let place =
+            |cursor, names: &[&str]| Walk { cursor, over: names.iter().map(|&name| name.to_owned()).collect() }.place();
+        assert_eq!(place(None, &[]), None);
+        for (cursor, names) in [(Some(7), &["grant/a", "grant/b"][..]), (None, &["grant/a"]), (Some(u64::MAX), &[])] {
+            let written = place(cursor, names);
+            assert_eq!(Walk::read(written.as_ref()).place(), written);
+            assert_eq!(Walk::read(written.as_ref()).cursor, cursor);
+        }
+        assert_eq!(Walk::read(None).cursor, Some(0));
+        assert_eq!(Walk::read(Some(&Place::from_text("grant/foreign"))).place(), None, "of another backend: the end");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 
-use super::{Key, Life, Store, Unavailable, envelope};
+use super::{Key, Life, Place, Store, Unavailable, envelope};
 use crate::domain::Instant;
 
 /// How many records are looked at in one step.
@@ -39,8 +39,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn seals(&self, after: Option<&Key>) -> Result<(Vec<Seal>, Option<Key>), Unavailable> {
-        let (page, next) = self.step(after).await?;
+    pub async fn seals(&self, from: Option<&Place>) -> Result<(Vec<Seal>, Option<Place>), Unavailable> {
+        let page = self.0.backend.scan("", from, BATCH.get()).await?;
         let now = self.0.clock.now();
         let seal = |(key, value): &(Key, Bytes)| {
             let expires = envelope::expiry(value).filter(|expires| *expires > now)?;
@@ -48,7 +48,7 @@ impl Store {
             let key = self.0.keyring.id_of(envelope::sealed(value)?)?;
             Some(Seal { kind: kind.to_owned(), id: id.to_owned(), key, expires })
         };
-        Ok((page.iter().filter_map(seal).collect(), next))
+        Ok((page.pairs.iter().filter_map(seal).collect(), page.next))
     }
 
     /// Seals every record anew that does not lie under the current key, each by one swap: what was written meanwhile lies
@@ -57,11 +57,11 @@ impl Store {
     /// # Errors
     /// [`Unavailable`]; what was done until then is done.
     pub async fn reseal(&self) -> Result<Resealed, Unavailable> {
-        let (mut done, mut after) = (Resealed::default(), None);
+        let (mut done, mut from) = (Resealed::default(), None);
         let current = self.0.keyring.id();
         loop {
-            let (page, next) = self.step(after.as_ref()).await?;
-            for (key, value) in &page {
+            let page = self.0.backend.scan("", from.as_ref(), BATCH.get()).await?;
+            for (key, value) in &page.pairs {
                 let named = envelope::sealed(value).and_then(|sealed| self.0.keyring.id_of(sealed));
                 let Some(expires) = envelope::expiry(value).filter(|_| named.is_some_and(|id| id != current)) else {
                     continue;
@@ -74,18 +74,12 @@ impl Store {
                     done.resealed += 1;
                 }
             }
-            match next {
-                Some(next) => after = Some(next),
+            match page.next {
+                Some(next) => from = Some(next),
                 None => break,
             }
         }
         self.flush().await?;
         Ok(done)
-    }
-
-    async fn step(&self, after: Option<&Key>) -> Result<(Vec<(Key, Bytes)>, Option<Key>), Unavailable> {
-        let page = self.0.backend.scan("", after, BATCH.get()).await?;
-        let next = (page.len() == BATCH.get()).then(|| page.last().map(|(key, _)| key.clone())).flatten();
-        Ok((page, next))
     }
 }

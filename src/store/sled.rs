@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Backend, Key, Life, Unavailable,
+    Backend, Key, Life, Page, Place, Unavailable,
     settings::{Fsync, OpenError, SledSettings},
 };
 
@@ -120,9 +120,9 @@ impl Backend for Sled {
     }
 
     /// On a thread that may block: a scan can read many pages from the disk.
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        let (tree, prefix, after) = (self.tree.clone(), prefix.to_owned(), after.cloned());
-        tokio::task::spawn_blocking(move || scan(&tree, &prefix, after.as_ref(), limit))
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        let (tree, prefix, from) = (self.tree.clone(), prefix.to_owned(), from.cloned());
+        tokio::task::spawn_blocking(move || scan(&tree, &prefix, from.as_ref(), limit))
             .await
             .map_err(unavailable)?
             .map_err(unavailable)
@@ -133,10 +133,10 @@ impl Backend for Sled {
     }
 }
 
-fn scan(tree: &sled::Tree, prefix: &str, after: Option<&Key>, limit: usize) -> sled::Result<Vec<(Key, Bytes)>> {
+fn scan(tree: &sled::Tree, prefix: &str, from: Option<&Place>, limit: usize) -> sled::Result<Page> {
     use std::ops::Bound::{Excluded, Included, Unbounded};
-    let from = match after {
-        Some(after) if after.as_str() >= prefix => Excluded(after.as_str().as_bytes()),
+    let from = match from {
+        Some(place) if place.as_str() >= prefix => Excluded(place.as_str().as_bytes()),
         _ => Included(prefix.as_bytes()),
     };
     let mut found = Vec::new();
@@ -150,7 +150,7 @@ fn scan(tree: &sled::Tree, prefix: &str, after: Option<&Key>, limit: usize) -> s
             found.push((Key::from_text(text.to_owned()), bytes(&value)));
         }
     }
-    Ok(found)
+    Ok(Page::in_order(found, limit))
 }
 
 /// Makes the folder if need be, for the owner alone: values are sealed, but nobody else has business here.

@@ -35,11 +35,11 @@ impl Store {
         let backend = &self.0.backend;
         // Losing a removal in a crash only leaves it to the next walk.
         let life = Life { expires: Instant::from_millis(0), durable: false };
-        let (mut removed, mut after) = (0, None);
+        let (mut removed, mut from) = (0, None);
         loop {
-            let page = backend.scan("", after.as_ref(), BATCH.get()).await?;
+            let page = backend.scan("", from.as_ref(), BATCH.get()).await?;
             let now = self.0.clock.now();
-            for (key, value) in &page {
+            for (key, value) in &page.pairs {
                 let is_over = envelope::expiry(value).is_some_and(|expires| expires <= now);
                 // A swap, not a removal: a record that was renewed meanwhile stays.
                 if is_over && backend.swap(key, Some(value), None, life).await? {
@@ -47,10 +47,10 @@ impl Store {
                     removed += 1;
                 }
             }
-            if page.len() < BATCH.get() {
+            if page.next.is_none() {
                 return Ok(removed);
             }
-            after = page.into_iter().next_back().map(|(key, _)| key);
+            from = page.next;
             tokio::time::sleep(pause).await;
         }
     }

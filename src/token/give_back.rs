@@ -54,16 +54,16 @@ async fn those_without_another(store: &Store, gone: Vec<Gone>) -> Result<Vec<Gon
     for one in gone {
         by_subject.entry(one.1.identity.subject.clone()).or_default().push(one);
     }
-    let mut after: Option<String> = None;
+    let mut from = None;
     for _ in 0..most / page {
-        let grants: Vec<(String, Grant)> = store.list(after.as_deref(), page).await?;
-        for (_, grant) in &grants {
+        let grants = store.list::<Grant>(from.as_ref(), page).await?;
+        for (_, grant) in &grants.records {
             by_subject.remove(&grant.identity.subject);
         }
-        if by_subject.is_empty() || grants.len() < page {
+        if by_subject.is_empty() || grants.next.is_none() {
             return Ok(by_subject.into_values().flatten().collect());
         }
-        after = grants.into_iter().next_back().map(|(id, _)| id);
+        from = grants.next;
     }
     Ok(Vec::new())
 }

@@ -5,10 +5,10 @@
 //! operation is a place where its server may crash, before or after it took effect; where the reply may get lost; and,
 //! over a network, where the effect may come later than the writer's patience lasts.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use vestibule::store::{Backend, Key, Life as Keep, Unavailable};
+use vestibule::store::{Backend, Key, Life as Keep, Page, Place, Unavailable};
 
 use super::{
     chance::Chance,
@@ -79,14 +79,14 @@ enum Verb {
     Get(Key),
     Set { key: Key, value: Option<Bytes>, durable: bool },
     Swap { key: Key, old: Option<Bytes>, new: Option<Bytes>, durable: bool },
-    Scan { prefix: String, after: Option<Key>, limit: usize },
+    Scan { prefix: String, from: Option<Place>, limit: usize },
 }
 
 enum Outcome {
     Value(Option<Bytes>),
     Done,
     Swapped(bool),
-    Page(Vec<(Key, Bytes)>),
+    Page(Page),
 }
 
 impl Verb {
@@ -106,7 +106,7 @@ impl Verb {
                 let is = |value: &Option<Bytes>| if value.is_some() { "some" } else { "none" };
                 format!("swap {} {} for {} -> {won}", short(key), is(old), is(new))
             }
-            (Self::Scan { prefix, .. }, Outcome::Page(page)) => format!("scan {prefix} -> {}", page.len()),
+            (Self::Scan { prefix, .. }, Outcome::Page(page)) => format!("scan {prefix} -> {}", page.pairs.len()),
             _ => "?".to_owned(),
         }
     }
@@ -130,11 +130,14 @@ impl Verb {
                 disk.write(key, bent(key, new));
                 Outcome::Swapped(true)
             }
-            Self::Scan { prefix, after, limit } => {
-                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let pairs = disk.values.range((from, Bound::Unbounded));
-                let ours = pairs.filter(|(key, _)| key.as_str().starts_with(prefix.as_str()));
-                Outcome::Page(ours.take(*limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+            Self::Scan { prefix, from, limit } => {
+                let is_ours = |key: &Key| {
+                    key.as_str().starts_with(prefix.as_str())
+                        && from.as_ref().is_none_or(|place| key.as_str() > place.as_str())
+                };
+                let ours = disk.values.iter().filter(|(key, _)| is_ours(key));
+                let pairs = ours.take(*limit).map(|(key, value)| (key.clone(), value.clone())).collect();
+                Outcome::Page(Page::in_order(pairs, *limit))
             }
         }
     }
@@ -336,8 +339,8 @@ impl Backend for Port {
         }
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        match self.go(Verb::Scan { prefix: prefix.to_owned(), after: after.cloned(), limit }).await? {
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        match self.go(Verb::Scan { prefix: prefix.to_owned(), from: from.cloned(), limit }).await? {
             Outcome::Page(page) => Ok(page),
             _ => unreachable!(),
         }

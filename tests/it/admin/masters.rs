@@ -153,7 +153,7 @@ async fn what_is_written_while_records_move_is_not_undone() {
     };
     desk.admin.reseal(Operator::KeyRing).await.unwrap();
     writing.await.unwrap();
-    let left: Vec<(String, Grant)> = desk.store.list(None, 5_000).await.unwrap();
+    let left = desk.store.list::<Grant>(None, 5_000).await.unwrap().records;
     assert_eq!(left.len(), 1_500);
     assert!(left.iter().all(|(_, grant)| grant.scope.is_empty()), "nothing old came back");
     assert_eq!(older(&desk).await.records, 0);

@@ -125,7 +125,7 @@ async fn a_bulk_goes_in_bounded_steps_and_counts_right_on_sled_too() {
         assert!(desk.admin.grants(&old, None, 10).await.unwrap().items.is_empty());
         let (_, _, rest) = desk.revoke(&Which::default()).await;
         assert_eq!(rest, 1_500);
-        assert!(desk.store.list::<Grant>(None, 1).await.unwrap().is_empty());
+        assert!(desk.store.list::<Grant>(None, 1).await.unwrap().records.is_empty());
     }
 }
 
@@ -160,7 +160,7 @@ async fn what_changes_under_a_bulk_ends_all_the_same_and_what_begins_after_it_do
         task.await.unwrap();
     }
     assert_eq!(revoked, 3_000);
-    let left: Vec<(String, Grant)> = desk.store.list(None, 10).await.unwrap();
+    let left = desk.store.list::<Grant>(None, 10).await.unwrap().records;
     assert_eq!(left.iter().map(|(_, grant)| grant.id).collect::<Vec<_>>(), [newcomer.id]);
 }
 

@@ -268,7 +268,7 @@ async fn own_11_whoever_is_refused_at_the_callback_is_told_what_to_do_in_their_a
 
     // The operator shuts the client out while its human is at the provider.
     let blocked = human.reach_callback(&house, &asking(&client, CLAUDE)).await;
-    let (_, record): (String, ApprovedClient) = house.store.list(None, 1).await.unwrap().remove(0);
+    let (_, record): (String, ApprovedClient) = house.store.list(None, 1).await.unwrap().records.remove(0);
     house.store.put(&ApprovedClient { blocked: true, ..record }).await.unwrap();
     assert_eq!(asker(human.come_back(&house, &blocked).await), known);
 }

@@ -170,7 +170,7 @@ async fn dcr_9_a_blocked_client_gets_nothing_anywhere() {
     let client = house.client(CLAUDE);
     let human = Human::new(&house);
     let remembered = human.log_in(&house, &asking(&client, CLAUDE)).await;
-    let list = house.store.list::<ApprovedClient>(None, 10).await.unwrap();
+    let list = house.store.list::<ApprovedClient>(None, 10).await.unwrap().records;
     let [(_, record)] = <[_; 1]>::try_from(list).unwrap();
     assert_eq!((record.name.as_deref(), record.first_seen), (Some("Claude"), house.clock.now()));
     // Whoever is at the consent page, or at the provider, when the block comes:

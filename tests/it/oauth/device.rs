@@ -404,7 +404,7 @@ async fn behaviour_24_a_store_that_does_not_answer_is_no_answer() {
     assert_eq!(refused(step), (RefusalPage::Unavailable, "temporarily_unavailable"));
     house.bar(false);
     assert!(end(approve(&house, &human, &device).await).is_granted);
-    let kept: Vec<(String, Device)> = house.store.list(None, 10).await.unwrap();
+    let kept = house.store.list::<Device>(None, 10).await.unwrap().records;
     assert_eq!(kept.len(), 1);
     assert!(device.poll(&house).await.is_ok());
 }

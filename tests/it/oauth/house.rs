@@ -24,7 +24,7 @@ use vestibule::{
         Advertise, AuthorizationServer, Browser, CimdSettings, ConsentMode, ConsentPage, Error, Exchange, Navigation,
         Parameters, Parts, Refusal, RefusalPage, Registration, Settings, StaticClient, Step, TokenResponse,
     },
-    store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
+    store::{Backend, Key, Life, Page, Place, Store, Unavailable, memory::Memory},
     token::{self, Algorithm, Dpop, Mint},
     upstream::{
         Upstreams,
@@ -71,8 +71,8 @@ impl Backend for Door {
         tokio::task::yield_now().await;
         self.behind.swap(key, old, new, life).await
     }
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        self.behind.scan(prefix, after, limit).await
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        self.behind.scan(prefix, from, limit).await
     }
     async fn flush(&self) -> Result<(), Unavailable> {
         self.behind.flush().await
@@ -185,13 +185,13 @@ impl House {
 
     /// How many records lie in the store, signing keys aside.
     pub(super) async fn records(&self) -> usize {
-        let all = self.door.behind.scan("", None, 1000).await.expect("memory");
+        let all = self.door.behind.scan("", None, 1000).await.expect("memory").pairs;
         all.iter().filter(|(key, _)| !key.as_str().starts_with("signing-key/")).count()
     }
 
     /// How many records of a kind.
     pub(super) async fn records_of(&self, kind: &str) -> usize {
-        self.door.behind.scan(&format!("{kind}/"), None, 1000).await.expect("memory").len()
+        self.door.behind.scan(&format!("{kind}/"), None, 1000).await.expect("memory").pairs.len()
     }
 
     /// How often the store was asked.

@@ -48,7 +48,7 @@ impl Family {
     }
 
     pub(super) async fn grant(&self) -> Option<Grant> {
-        self.house.store.list::<Grant>(None, 10).await.unwrap().into_iter().next().map(|(_, grant)| grant)
+        self.house.store.list::<Grant>(None, 10).await.unwrap().records.into_iter().next().map(|(_, grant)| grant)
     }
 
     pub(super) fn renewals(&self) -> usize {

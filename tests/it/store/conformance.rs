@@ -1,11 +1,11 @@
 //! What every backend must do, run over each of them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use vestibule::{
     domain::Instant,
-    store::{Change, Key, Life},
+    store::{Backend, Change, Key, Life, Place},
 };
 
 use super::fixture::{Fixture, Memo, Note};
@@ -42,7 +42,8 @@ macro_rules! over_every_backend {
 over_every_backend!(
     a_swap_needs_the_very_bytes,
     a_set_writes_and_removes_whatever_was_there,
-    a_scan_is_ordered_prefixed_and_paged,
+    a_scan_brings_what_the_prefix_names_in_pages,
+    a_walk_meets_whatever_lies_there_all_the_while,
     what_is_written_is_read,
     an_insert_never_replaces_a_living_record,
     an_update_sees_the_record_and_decides,
@@ -50,7 +51,7 @@ over_every_backend!(
     a_record_is_taken_once,
     a_removal_says_whether_there_was_one,
     an_expired_record_is_absent_to_the_millisecond,
-    a_list_goes_on_after_the_last_and_leaves_out_the_expired,
+    a_list_goes_on_where_it_ended_and_leaves_out_the_expired,
     a_sweep_removes_the_expired_and_nothing_else,
     a_flag_trips_when_its_record_goes_and_only_then,
     the_probe_answers,
@@ -90,22 +91,77 @@ async fn a_set_writes_and_removes_whatever_was_there(Fixture { backend, .. }: Fi
     backend.flush().await.unwrap();
 }
 
-async fn a_scan_is_ordered_prefixed_and_paged(Fixture { backend, .. }: Fixture) {
+/// The walk to its end, page by page: the ids, as they came, and how many pages it took.
+async fn walked(backend: &dyn Backend, prefix: &str, limit: usize) -> (Vec<String>, usize) {
+    let (mut ids, mut pages, mut from) = (Vec::new(), 0, None);
+    loop {
+        let page = backend.scan(prefix, from.as_ref(), limit).await.unwrap();
+        assert!(page.pairs.len() <= limit, "{} where {limit} were asked for", page.pairs.len());
+        ids.extend(page.pairs.into_iter().map(|(key, _)| key.as_str().to_owned()));
+        pages += 1;
+        // As text it goes out to people and comes back.
+        match page.next.map(|place| Place::from_text(place.as_str())) {
+            Some(next) => from = Some(next),
+            None => return (ids, pages),
+        }
+    }
+}
+
+async fn a_scan_brings_what_the_prefix_names_in_pages(Fixture { backend, .. }: Fixture) {
     for (kind, id) in [("note", "c"), ("note", "a"), ("notes", "x"), ("memo", "z"), ("note", "b"), ("nota", "q")] {
         backend.set(&Key::new(kind, id), Some(bytes("v")), LIFE).await.unwrap();
     }
-    let page = async |prefix: &str, after: Option<&Key>, limit| {
-        let pairs = backend.scan(prefix, after, limit).await.unwrap();
-        pairs.into_iter().map(|(key, _)| key.as_str().to_owned()).collect::<Vec<_>>()
+    for limit in [1, 2, 3, 10] {
+        let (mut ids, pages) = walked(&*backend, "note/", limit).await;
+        ids.sort();
+        assert_eq!(ids, ["note/a", "note/b", "note/c"], "by {limit}");
+        assert!(pages >= 3_usize.div_ceil(limit), "by {limit}: {pages} pages");
+        assert_eq!(walked(&*backend, "", limit).await.0.len(), 6);
+        assert_eq!(walked(&*backend, "not/", limit).await.0, [""; 0]);
+    }
+    // What a stranger says a page began with opens no other kind.
+    for text in ["", "memo/z", "note/", "note/zz", "0 memo/z", " memo/z", "18446744073709551616", "\u{10ffff}"] {
+        let page = backend.scan("note/", Some(&Place::from_text(text)), 10).await.unwrap();
+        assert!(page.pairs.iter().all(|(key, _)| key.as_str().starts_with("note/")), "{text}");
+    }
+}
+
+/// Thousands come and go under the walk, so that a server's table grows and shrinks beneath it.
+async fn a_walk_meets_whatever_lies_there_all_the_while(Fixture { backend, .. }: Fixture) {
+    let lasting = |n: usize| Key::new("note", &format!("lasting-{n}"));
+    let passing = |n: usize| Key::new("note", &format!("passing-{n}"));
+    let set = async |key: Key, value: Option<Bytes>| {
+        backend.set(&key, value, Life { durable: false, ..LIFE }).await.unwrap();
     };
-    assert_eq!(page("note/", None, 10).await, ["note/a", "note/b", "note/c"]);
-    assert_eq!(page("note/", None, 2).await, ["note/a", "note/b"]);
-    assert_eq!(page("note/", Some(&Key::new("note", "b")), 2).await, ["note/c"]);
-    assert_eq!(page("note/", Some(&Key::new("note", "bb")), 2).await, ["note/c"], "a key that is gone");
-    assert_eq!(page("note/", Some(&Key::new("memo", "z")), 1).await, ["note/a"], "a key before the prefix");
-    assert_eq!(page("note/", Some(&Key::new("note", "c")), 2).await, [""; 0]);
-    assert_eq!(page("note/", None, 0).await, [""; 0]);
-    assert_eq!(page("", None, 10).await.len(), 6);
+    for n in 0..500 {
+        set(lasting(n), Some(bytes("v"))).await;
+    }
+    let (mut met, mut pages, mut from) = (BTreeSet::new(), 0, None);
+    loop {
+        let page = backend.scan("note/", from.as_ref(), 25).await.unwrap();
+        met.extend(page.pairs.into_iter().map(|(key, _)| key));
+        pages += 1;
+        match pages {
+            1..=6 => {
+                for n in pages * 500..(pages + 1) * 500 {
+                    set(passing(n), Some(bytes("v"))).await;
+                }
+            }
+            12..=17 => {
+                for n in (pages - 11) * 500..(pages - 10) * 500 {
+                    set(passing(n), None).await;
+                }
+            }
+            _ => {}
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+        assert!(pages < 5_000, "it comes to an end");
+    }
+    let missed = (0..500).filter(|n| !met.contains(&lasting(*n))).count();
+    assert_eq!(missed, 0, "{pages} pages");
 }
 
 async fn what_is_written_is_read(Fixture { store, .. }: Fixture) {
@@ -189,7 +245,7 @@ async fn an_expired_record_is_absent_to_the_millisecond(fixture: Fixture) {
     assert!(!store.remove::<Note>("a").await.unwrap());
 }
 
-async fn a_list_goes_on_after_the_last_and_leaves_out_the_expired(fixture: Fixture) {
+async fn a_list_goes_on_where_it_ended_and_leaves_out_the_expired(fixture: Fixture) {
     let store = &fixture.store;
     for n in 0..10 {
         let life = if n % 2 == 0 { 60 } else { 600 };
@@ -198,13 +254,22 @@ async fn a_list_goes_on_after_the_last_and_leaves_out_the_expired(fixture: Fixtu
     }
     store.put(&Memo(Note::new("n3", "other kind"))).await.unwrap();
     fixture.clock.advance(Duration::from_secs(61));
-    let ids = async |after, limit| {
-        store.list::<Note>(after, limit).await.unwrap().into_iter().map(|(id, _)| id).collect::<Vec<_>>()
-    };
-    assert_eq!(ids(None, 3).await, ["n1", "n3", "n5"]);
-    assert_eq!(ids(Some("n5"), 3).await, ["n7", "n9"]);
-    assert_eq!(ids(None, 0).await, [""; 0]);
-    assert_eq!(store.list::<Memo>(None, 5).await.unwrap().len(), 1);
+    for limit in [1, 2, 3, 5, 10] {
+        let (mut ids, mut from) = (Vec::new(), None);
+        loop {
+            let listed = store.list::<Note>(from.as_ref(), limit).await.unwrap();
+            assert!(listed.records.len() <= limit);
+            assert!(listed.records.len() == limit || listed.next.is_none(), "a short list is the last one");
+            ids.extend(listed.records.into_iter().map(|(id, _)| id));
+            match listed.next {
+                Some(next) => from = Some(next),
+                None => break,
+            }
+        }
+        ids.sort();
+        assert_eq!(ids, ["n1", "n3", "n5", "n7", "n9"], "by {limit}");
+    }
+    assert_eq!(store.list::<Memo>(None, 5).await.unwrap().records.len(), 1);
 }
 
 async fn a_sweep_removes_the_expired_and_nothing_else(fixture: Fixture) {
@@ -219,8 +284,8 @@ async fn a_sweep_removes_the_expired_and_nothing_else(fixture: Fixture) {
     fixture.clock.advance(Duration::from_secs(61));
     assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 400);
     assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 0);
-    assert_eq!(store.list::<Memo>(None, 1000).await.unwrap().len(), 200);
-    assert_eq!(fixture.backend.scan("", None, 1000).await.unwrap().len(), 201);
+    assert_eq!(store.list::<Memo>(None, 1000).await.unwrap().records.len(), 200);
+    assert_eq!(fixture.backend.scan("", None, 1000).await.unwrap().pairs.len(), 201);
 }
 
 async fn a_flag_trips_when_its_record_goes_and_only_then(Fixture { store, .. }: Fixture) {

@@ -33,9 +33,9 @@ async fn the_number_of_records_returns_to_its_level(fixture: Fixture) {
     }
     for _ in 0..3 {
         churn(&fixture.store, &fixture.clock).await;
-        assert_eq!(fixture.backend.scan("", None, 10_000).await.unwrap().len(), 50);
+        assert_eq!(fixture.backend.scan("", None, 10_000).await.unwrap().pairs.len(), 50);
     }
-    assert_eq!(fixture.store.list::<Note>(None, 1000).await.unwrap().len(), 50);
+    assert_eq!(fixture.store.list::<Note>(None, 1000).await.unwrap().records.len(), 50);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_sweep_of_many_lets_others_in_between() {
             assert!(fixture.store.get::<Note>("kept").await.unwrap().is_some());
             turns += 1;
             tokio::task::yield_now().await;
-            if fixture.backend.scan("memo/", None, 1).await.unwrap().is_empty() {
+            if fixture.backend.scan("memo/", None, 1).await.unwrap().pairs.is_empty() {
                 return turns;
             }
         }

@@ -46,7 +46,7 @@ async fn houses_with_tables_of_their_own_do_not_see_each_other() {
         house.set(&key, Some(Bytes::from(n.to_string())), LIFE).await.unwrap();
     }
     for (n, house) in houses.iter().enumerate() {
-        assert_eq!(house.scan("", None, 10).await.unwrap(), [(key.clone(), Bytes::from(n.to_string()))]);
+        assert_eq!(house.scan("", None, 10).await.unwrap().pairs, [(key.clone(), Bytes::from(n.to_string()))]);
     }
     assert_eq!(server.sql("SELECT count(*) FROM doors.one").await.as_deref(), Some("1"));
 }
@@ -60,7 +60,7 @@ async fn keys_stand_in_byte_order() {
         postgres.set(&Key::new("note", id), Some(Bytes::from_static(b"v")), LIFE).await.unwrap();
     }
     let ids: Vec<String> =
-        postgres.scan("note/", None, 10).await.unwrap().iter().map(|(key, _)| key.id().to_owned()).collect();
+        postgres.scan("note/", None, 10).await.unwrap().pairs.iter().map(|(key, _)| key.id().to_owned()).collect();
     assert_eq!(ids, ["B", "Z", "_", "a-1", "a/1", "b", "é"]);
 }
 

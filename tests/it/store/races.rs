@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{sync::Barrier, task::JoinSet, time::timeout};
-use vestibule::store::{Backend, Change, Key, Life, Store, Unavailable};
+use vestibule::store::{Backend, Change, Key, Life, Page, Place, Store, Unavailable};
 
 use super::fixture::{Fixture, Memo, Note};
 use crate::world;
@@ -117,7 +117,7 @@ async fn sixty_four_durable_writers_do_not_deadlock_the_flush() {
         }
     })
     .await;
-    assert_eq!(store.list::<Note>(None, 10_000).await.unwrap().len(), TASKS * 40);
+    assert_eq!(store.list::<Note>(None, 10_000).await.unwrap().records.len(), TASKS * 40);
 }
 
 /// A memory whose disk never answers: every swap is done, and nobody is told.
@@ -138,8 +138,8 @@ impl Backend for Mute {
         std::future::pending().await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        self.0.scan(prefix, after, limit).await
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        self.0.scan(prefix, from, limit).await
     }
 
     async fn flush(&self) -> Result<(), Unavailable> {
@@ -164,8 +164,8 @@ impl Backend for Counted {
         self.0.swap(key, old, new, life).await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        self.0.scan(prefix, after, limit).await
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        self.0.scan(prefix, from, limit).await
     }
 
     async fn flush(&self) -> Result<(), Unavailable> {

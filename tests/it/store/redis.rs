@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 use vestibule::{
     domain::Instant,
@@ -29,7 +30,7 @@ async fn what_has_expired_goes_by_itself() {
     redis.set(&kept, Some(value.clone()), life(now)).await.unwrap();
     assert!(redis.swap(&Key::new("note", "ever"), None, Some(value), life(u64::MAX)).await.unwrap());
     let gone = async {
-        while redis.scan("note/", None, 10).await.unwrap().len() > 2 {
+        while redis.scan("note/", None, 10).await.unwrap().pairs.len() > 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -51,7 +52,35 @@ async fn houses_with_different_prefixes_do_not_see_each_other() {
     two.set(&key, Some(Bytes::from_static(b"two")), LIFE).await.unwrap();
     for (redis, value) in [(&one, "one"), (&two, "two")] {
         assert_eq!(redis.get(&key).await.unwrap().unwrap(), value);
-        assert_eq!(redis.scan("", None, 10).await.unwrap(), [(key.clone(), Bytes::from(value))]);
+        assert_eq!(redis.scan("", None, 10).await.unwrap().pairs, [(key.clone(), Bytes::from(value))]);
+    }
+}
+
+/// A page walks as far as it has to, not over everything that lies there.
+#[tokio::test]
+async fn a_page_of_a_scan_costs_what_it_brings() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let backend = server.open().await;
+    let keys = (0..20_000).map(|n| Key::new("note", &n.to_string()));
+    let set = |key: Key| {
+        let backend = &backend;
+        async move { backend.set(&key, Some(Bytes::from_static(b"v")), LIFE).await.unwrap() }
+    };
+    stream::iter(keys.map(set)).buffer_unordered(256).collect::<()>().await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut asking = client.get_multiplexed_async_connection().await.unwrap();
+    let mut scans = async || {
+        let said: String = redis::cmd("INFO").arg("commandstats").query_async(&mut asking).await.unwrap();
+        let line = said.lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls="));
+        line.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u32>().unwrap())
+    };
+    let mut from = None;
+    for page in 1..=20 {
+        let found = backend.scan("note/", from.as_ref(), 10).await.unwrap();
+        assert_eq!(found.pairs.len(), 10);
+        from = found.next;
+        let scans = scans().await;
+        assert!(scans <= 3 * page, "{scans} steps for {page} pages of 10 among 20,000");
     }
 }
 
@@ -74,7 +103,7 @@ async fn credentials_are_used_and_never_told() {
     let settings = Settings::Redis(with(Some("guest"), "hush-hush"));
     let store = store::open(settings, world::keyring(), ManualClock::new(), world::random()).await.unwrap();
     store.probe().await.unwrap();
-    assert!(store.list::<Note>(None, 10).await.unwrap().is_empty());
+    assert!(store.list::<Note>(None, 10).await.unwrap().records.is_empty());
     assert!(store.cautions().is_empty(), "what cannot be asked is not held against the server");
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use vestibule::store::{Backend, Key, Life, RedisSettings, Unavailable, redis::Redis};
+use vestibule::store::{Backend, Key, Life, Page, Place, RedisSettings, Unavailable, redis::Redis};
 
 use crate::world::certificates;
 
@@ -159,8 +159,8 @@ impl Backend for Lasting {
         self.0.swap(key, old, new, Self::longer(life)).await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
-        self.0.scan(prefix, after, limit).await
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
+        self.0.scan(prefix, from, limit).await
     }
 
     async fn flush(&self) -> Result<(), Unavailable> {

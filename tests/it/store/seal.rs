@@ -54,7 +54,7 @@ async fn s32_a_moved_value_does_not_open() {
     assert_eq!(store.get::<Note>("yours").await.unwrap(), None);
     assert_eq!(store.take::<Note>("yours").await.unwrap(), None);
     assert_eq!(store.get::<Memo>("mine").await.unwrap(), None);
-    assert_eq!(store.list::<Note>(None, 9).await.unwrap().len(), 1);
+    assert_eq!(store.list::<Note>(None, 9).await.unwrap().records.len(), 1);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ proptest! {
             let value = [&[first][..], &value].concat();
             plant(&fixture, &Key::new("note", "a"), value).await;
             assert_eq!(fixture.store.get::<Note>("a").await.unwrap(), None);
-            assert_eq!(fixture.store.list::<Note>(None, 9).await.unwrap().len(), 0);
+            assert_eq!(fixture.store.list::<Note>(None, 9).await.unwrap().records.len(), 0);
             fixture.store.sweep(std::time::Duration::ZERO).await.unwrap();
         });
     }

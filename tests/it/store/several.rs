@@ -179,5 +179,5 @@ async fn two_sweeps_at_once_remove_each_record_once(server: impl Server) {
     clock.advance(Duration::from_secs(601));
     let (one, two) = tokio::join!(ours.sweep(Duration::ZERO), theirs.sweep(Duration::ZERO));
     assert_eq!(one.unwrap() + two.unwrap(), 700);
-    assert_eq!(server.backend().await.scan("", None, 10).await.unwrap().len(), 1);
+    assert_eq!(server.backend().await.scan("", None, 10).await.unwrap().pairs.len(), 1);
 }

@@ -16,7 +16,7 @@ use vestibule::{
         ClientId, Clock, Grant, GrantId, GrantStage, HttpsUrl, Identity, Instant, ResourceUri, Scope, Secret, Subject,
         UpstreamLogin, UpstreamName, UpstreamTokens, grant::SecretHash,
     },
-    store::{Backend, Key, Life, Store, Unavailable, memory::Memory},
+    store::{Backend, Key, Life, Page, Place, Store, Unavailable, memory::Memory},
     token::{Algorithm, Dpop, IdentityClaim, Mint, Settings},
 };
 
@@ -54,9 +54,9 @@ impl Backend for Door {
         self.enter()?;
         self.behind.swap(key, old, new, life).await
     }
-    async fn scan(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>, Unavailable> {
+    async fn scan(&self, prefix: &str, from: Option<&Place>, limit: usize) -> Result<Page, Unavailable> {
         self.enter()?;
-        self.behind.scan(prefix, after, limit).await
+        self.behind.scan(prefix, from, limit).await
     }
     async fn flush(&self) -> Result<(), Unavailable> {
         self.behind.flush().await
