@@ -8,6 +8,7 @@
 //! | authentic | another client's, or `resource` is another one | untouched |
 //! | authentic | bound to a key that was not proven (RFC 9449 §5) | untouched |
 //! | current | all is well | turned: its successor is current, its end moves on |
+//! | later than the current one | all is well | the same: the store has gone back in time, see below |
 //! | a predecessor | within the grace (60 s) | untouched; it yields the same successor (behaviour 23) |
 //! | a predecessor | older | removed: two parties hold one family, and one of them is a thief (RT-2) |
 //! | any of these | the provider ended the login | removed |
@@ -15,6 +16,11 @@
 //!
 //! The provider is asked first and the chain is turned last, by one swap: whatever fails before it, the client still
 //! holds a token that is good. A client that never hears the answer to a turn has the grace to ask again.
+//!
+//! **A later token than the record knows** (its generation is higher, its MAC is ours) was handed out after a swap that the
+//! store had acknowledged and has lost since: an asynchronous failover, a restored backup. Nobody but us can make one, and
+//! none leaves the house before its swap is done, so it is the true successor and goes on. Replays are found as before: all
+//! that is of the same generation or an earlier one, and neither current nor within its grace, still ends the family.
 
 use super::{AuthorizationServer, Error, ErrorCode, Presented, TokenResponse, holder};
 use crate::{
@@ -37,17 +43,27 @@ const MOST_RETIRED: usize = 32;
 /// Where an authentic refresh token stands in the chain of its Grant.
 enum Standing<'a> {
     Current,
+    /// Made after what the record knows as the current one.
+    Later,
     /// Within the grace; with its successor.
     Retired(&'a Secret<String>),
     /// Rotated away long ago.
     Spent,
 }
 
+/// What an authentic refresh token says of itself.
+#[derive(Clone, Copy)]
+struct Named {
+    grant: GrantId,
+    generation: u32,
+    /// Of its secret.
+    hash: SecretHash,
+}
+
 /// What a refresh token is presented with.
 #[derive(Clone, Copy)]
 struct Brought {
-    /// Of its secret.
-    hash: SecretHash,
+    token: Named,
     /// The key that was proven.
     key: Option<Thumbprint>,
     /// The key that the next tokens are bound to, if they are not bound yet.
@@ -75,9 +91,9 @@ impl AuthorizationServer {
         if !client.may(GrantType::RefreshToken) {
             return Err(Error::new(ErrorCode::UnauthorizedClient, "this client registered without refresh_token"));
         }
-        let (id, hash) = self.refresh_named_by(request.credential)?;
+        let token = self.refresh_named_by(request.credential)?;
         let key = self.spend(proof).await?;
-        let presented = Brought { hash, key, holder: holder::of_refresh_tokens(client, key) };
+        let presented = Brought { token, key, holder: holder::of_refresh_tokens(client, key) };
         let asked = RefreshAsked { client, scope: request.scope };
         let (mut machine, mut question) = Refresh::begin(&asked);
         let (mut found, mut response) = (None, None);
@@ -85,7 +101,7 @@ impl AuthorizationServer {
             question = match question {
                 RefreshQuestion::Authenticate => machine.authenticated(),
                 RefreshQuestion::Recover => {
-                    found = self.parts.store.get::<Grant>(&id.to_string()).await?;
+                    found = self.parts.store.get::<Grant>(&token.grant.to_string()).await?;
                     machine.recovered(found.as_ref().map(|grant| (grant.client.as_str(), &grant.scope)))
                 }
                 RefreshQuestion::Issue(scope) => {
@@ -110,16 +126,17 @@ impl AuthorizationServer {
     }
 
     /// A forged token dies here, before the store is asked: it kills nothing.
-    fn refresh_named_by(&self, token: &str) -> Result<(GrantId, SecretHash), Error> {
+    fn refresh_named_by(&self, token: &str) -> Result<Named, Error> {
         let token = hash::authenticate::<RefreshToken>(&self.parts.keyring, token).map_err(|_| dead())?;
-        Ok((GrantId::from_bytes(*token.id()), hash::secret_hash(&token)))
+        let grant = GrantId::from_bytes(*token.id());
+        Ok(Named { grant, generation: token.generation(), hash: hash::secret_hash(&token) })
     }
 
     /// The Grant that this refresh token, presented now, would refresh.
     pub(in crate::oauth) async fn refreshable(&self, token: &str) -> Result<Option<Grant>, Error> {
-        let Ok((id, presented)) = self.refresh_named_by(token) else { return Ok(None) };
-        let grant: Option<Grant> = self.parts.store.get(&id.to_string()).await?;
-        Ok(grant.filter(|grant| !matches!(self.standing(grant, &presented), Some(Standing::Spent) | None)))
+        let Ok(named) = self.refresh_named_by(token) else { return Ok(None) };
+        let grant: Option<Grant> = self.parts.store.get(&named.grant.to_string()).await?;
+        Ok(grant.filter(|grant| !matches!(self.standing(grant, &named), Some(Standing::Spent) | None)))
     }
 
     /// RT-4, and what the operator has changed since the login: the Resource is there and the person still admitted.
@@ -138,10 +155,10 @@ impl AuthorizationServer {
     async fn fresh_and_turned(&self, grant: Grant, presented: &Brought) -> Result<(Grant, Secret<String>), Error> {
         let id = grant.id;
         // A token that is no good must not make us ask the provider.
-        if !matches!(self.standing(&grant, &presented.hash), Some(Standing::Spent) | None) {
+        if !matches!(self.standing(&grant, &presented.token), Some(Standing::Spent) | None) {
             self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
         }
-        match self.turn(id, presented).await? {
+        match self.turn(presented).await? {
             Turned::On(grant, refresh_token) => Ok((*grant, refresh_token)),
             Turned::Replayed => {
                 tracing::warn!(grant = %id, "an old refresh token was used again: its family is revoked");
@@ -169,22 +186,28 @@ impl AuthorizationServer {
     }
 
     /// The deciding step, the table above.
-    async fn turn(&self, id: GrantId, presented: &Brought) -> Result<Turned, Error> {
+    async fn turn(&self, presented: &Brought) -> Result<Turned, Error> {
+        let id = presented.token.grant;
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Turned::Gone) };
             // Bound meanwhile, by another refresh.
             if holder::check_refresh(&grant, presented.key.as_ref()).is_err() {
                 return (Change::Keep, Turned::Gone);
             }
-            let successor = match self.standing(&grant, &presented.hash) {
+            let successor = match self.standing(&grant, &presented.token) {
                 None => return (Change::Keep, Turned::Gone),
                 Some(Standing::Spent) => return (Change::Remove, Turned::Replayed),
                 Some(Standing::Retired(successor)) => Some(successor.clone()),
                 Some(Standing::Current) => None,
+                Some(Standing::Later) => {
+                    let generation = presented.token.generation;
+                    tracing::warn!(grant = %id, generation, "the store has gone back in time: it knows an earlier token");
+                    None
+                }
             };
             match successor {
                 Some(successor) => (Change::Keep, Turned::On(Box::new(grant), successor)),
-                None => match self.with_successor(grant, presented.holder) {
+                None => match self.with_successor(grant, presented) {
                     Some((grant, successor)) => (Change::Put(grant.clone()), Turned::On(Box::new(grant), successor)),
                     None => (Change::Remove, Turned::Gone),
                 },
@@ -194,25 +217,28 @@ impl AuthorizationServer {
     }
 
     /// `None` where the Grant has no chain.
-    fn standing<'a>(&self, grant: &'a Grant, presented: &SecretHash) -> Option<Standing<'a>> {
+    fn standing<'a>(&self, grant: &'a Grant, presented: &Named) -> Option<Standing<'a>> {
         let GrantStage::Active { refresh: Some(chain), .. } = &grant.stage else { return None };
-        if is_same(&chain.current, presented) {
+        if is_same(&chain.current, &presented.hash) {
             return Some(Standing::Current);
+        }
+        if presented.generation > chain.generation {
+            return Some(Standing::Later);
         }
         let now = self.parts.clock.now();
         let within_grace = |retired: &&RetiredRefresh| {
-            is_same(&retired.hash, presented) && now.since(retired.retired) < self.settings.refresh_grace
+            is_same(&retired.hash, &presented.hash) && now.since(retired.retired) < self.settings.refresh_grace
         };
         let retired = chain.retired.iter().find(within_grace);
         Some(retired.map_or(Standing::Spent, |retired| Standing::Retired(&retired.successor)))
     }
 
     /// The Grant with the next token as its current one and its end moved on; `None` when its days are over.
-    fn with_successor(&self, mut grant: Grant, holder: Option<Thumbprint>) -> Option<(Grant, Secret<String>)> {
+    fn with_successor(&self, mut grant: Grant, presented: &Brought) -> Option<(Grant, Secret<String>)> {
         let now = self.parts.clock.now();
         let expires = self.grant_end(grant.created, now);
         let GrantStage::Active { refresh: Some(chain), .. } = &mut grant.stage else { return None };
-        let generation = chain.generation.saturating_add(1);
+        let generation = presented.token.generation.saturating_add(1);
         let (current, text) = self.refresh_token(grant.id, generation);
         let grace = self.settings.refresh_grace;
         chain.retired.retain(|retired| now.since(retired.retired) < grace);
@@ -220,11 +246,11 @@ impl AuthorizationServer {
             chain.retired.remove(0);
         }
         if !grace.is_zero() {
-            chain.retired.push(RetiredRefresh { hash: chain.current, successor: text.clone(), retired: now });
+            chain.retired.push(RetiredRefresh { hash: presented.token.hash, successor: text.clone(), retired: now });
         }
         (chain.generation, chain.current) = (generation, current);
         chain.key = Some(self.parts.keyring.id());
-        chain.holder = chain.holder.or(holder);
+        chain.holder = chain.holder.or(presented.holder);
         grant.expires = expires;
         (now < expires).then_some((grant, text))
     }

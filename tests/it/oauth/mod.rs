@@ -19,4 +19,5 @@ mod pace;
 mod refresh;
 mod register;
 mod revoke;
+mod rewound;
 mod setback;
