@@ -41,7 +41,7 @@ impl AuthorizationServer {
         let given = Given::new(parameters);
         let (client, redirect, was_given) = match self.bind(given).await {
             Ok(bound) => bound,
-            Err(refusal) => return Step::Refuse(refusal),
+            Err(refusal) => return Step::Refuse(self.if_ours_to_tell(refusal).await),
         };
         // DCR-9: a page, never a redirect.
         match self.is_blocked(&client.id).await {

@@ -56,7 +56,7 @@ impl AuthorizationServer {
     ) -> Step {
         let (upstream, returned, state) = match self.recognise_return(upstream, parameters) {
             Ok(recognised) => recognised,
-            Err(refusal) => return Step::Refuse(refusal),
+            Err(refusal) => return Step::Refuse(self.if_ours_to_tell(refusal).await),
         };
         let Some(browser) = browser.filter(|browser| self.is_begun_in(browser, &returned, &state, state_cookie)) else {
             return self.refuse_stranger(&state).await;

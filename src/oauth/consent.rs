@@ -56,7 +56,7 @@ impl AuthorizationServer {
     pub async fn decide(&self, form: &Parameters, browser: &Browser) -> Step {
         let (request, decision) = match self.open_form(form, browser).await {
             Ok(opened) => opened,
-            Err(refusal) => return Step::Refuse(refusal),
+            Err(refusal) => return Step::Refuse(self.if_ours_to_tell(refusal).await),
         };
         if request.browser != browser.id {
             return self.ask_here(request, browser).await;

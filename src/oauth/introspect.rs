@@ -69,7 +69,12 @@ impl AuthorizationServer {
         parameters: &Parameters,
         basic: Option<BasicCredentials>,
     ) -> Result<Introspection, Error> {
-        let outcome = self.introspect_named(parameters, basic.as_ref()).await;
+        let outcome = match self.introspect_named(parameters, basic.as_ref()).await {
+            Err(error) => Err(self.if_ours_to_say(error).await),
+            // "Not active" is a refusal, too.
+            Ok(told) if !told.active => self.lacks_key().await.map(|()| told),
+            told => told,
+        };
         if let Err(error) = &outcome {
             error.log("introspect");
         }

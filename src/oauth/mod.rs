@@ -38,6 +38,7 @@ mod client;
 mod consent;
 mod device;
 mod document;
+mod elsewhere;
 pub mod error;
 mod form;
 mod grant;

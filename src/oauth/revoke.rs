@@ -17,7 +17,10 @@ impl AuthorizationServer {
     /// # Errors
     /// `invalid_request`, `invalid_client`, or 503. Never for the token's sake.
     pub async fn revoke(&self, parameters: &Parameters, basic: Option<BasicCredentials>) -> Result<(), Error> {
-        let outcome = self.revoke_named(parameters, basic.as_ref()).await;
+        let outcome = match self.revoke_named(parameters, basic.as_ref()).await {
+            Err(error) => Err(self.if_ours_to_say(error).await),
+            done => done,
+        };
         if let Err(error) = &outcome {
             error.log("revoke");
         }
@@ -28,7 +31,8 @@ impl AuthorizationServer {
         let given = Given::new(parameters).check()?;
         let client = self.authenticate(given, basic).await?;
         let token = given.first("token").ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "token is missing"))?;
-        let Some(id) = self.grant_named_by(token).await? else { return Ok(()) };
+        // Done, if it was none of ours. If it is another process's, nothing was done.
+        let Some(id) = self.grant_named_by(token).await? else { return self.lacks_key().await };
         if let Some(grant) = self.remove_grant(id, &client).await? {
             tracing::info!(grant = %id, client = client.title(), subject = %grant.identity.subject, "revoked");
             self.parts.mint.give_back(vec![grant], &self.parts.upstreams);

@@ -21,12 +21,14 @@ const ROOM: usize = 4096;
 const HEADER: usize = 1 + 8;
 
 /// Why a value is not a record. None of them says anything of the content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("not an envelope of this version")]
     Shape,
-    #[error("does not open: changed, moved, or sealed under a key that is not in the ring")]
+    #[error("does not open: changed, or moved")]
     Seal,
+    #[error("is sealed under master key {0}, which is not in secret_key")]
+    OtherKey(String),
     #[error("opens, but does not hold this kind of record")]
     Content,
 }
@@ -55,7 +57,10 @@ pub(super) fn open<R: Record>(value: &[u8], key: &Key, keyring: &Keyring) -> Res
         return Err(Unreadable::Shape);
     }
     let (header, sealed) = value.split_at_checked(HEADER).ok_or(Unreadable::Shape)?;
-    let plain = keyring.open(R::PURPOSE, &associated(header, key), sealed).map_err(|_| Unreadable::Seal)?;
+    let plain = keyring.open(R::PURPOSE, &associated(header, key), sealed).map_err(|_| {
+        let foreign = keyring.id_of(sealed).filter(|id| !keyring.ids().contains(id));
+        foreign.map_or(Unreadable::Seal, Unreadable::OtherKey)
+    })?;
     let plain = Zeroizing::new(plain);
     serde_json::from_slice(&plain).map_err(|_| Unreadable::Content)
 }

@@ -13,7 +13,9 @@
 //! A value that does not open **counts as absent** and is told to the log, without its content. That is the safe side:
 //! an absent Grant is a revoked one, an absent Consent asks again, an absent request is refused; and whoever can spoil
 //! a value could have deleted it. It also heals: the next write replaces it. Expired values are absent as well, from
-//! the millisecond on; [`sweep`] carries them out later.
+//! the millisecond on; [`sweep`] carries them out later. One exception: a value under a master key that another process
+//! of this house has, and this one has not (yet), is there. It is neither absent nor replaced nor removed here: whoever asks
+//! for it hears [`Unavailable`], until this process is given the key. Which keys the house has stands in its mark.
 //!
 //! [`Liveness`] tells holders of a record in memory that it is no longer the one in force, without asking the disk.
 //! Where other processes write too ([`redis`], [`postgres`]), [`replicas`] reads the watched records again every second and trips
@@ -46,6 +48,7 @@ use std::sync::Arc;
 
 pub use backend::{Backend, Key, Life, Page, Place};
 use bytes::Bytes;
+use envelope::Unreadable;
 pub use liveness::Liveness;
 use liveness::Watchers;
 pub use open::open;
@@ -62,6 +65,14 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[error("store unavailable: {0}")]
 pub struct Unavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Something lies under a master key of this house that this process was not given.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "master key {0} is in use in other processes and missing here: give every process the new key behind the present one \
+     before one of them puts it first"
+)]
+struct KeyMissing(String);
 
 /// What [`Store::update`] makes of a record.
 #[derive(Debug)]
@@ -272,8 +283,11 @@ impl Store {
         let (mut records, mut next) = (Vec::new(), from.cloned());
         loop {
             let page = self.0.backend.scan(&prefix, next.as_ref(), limit - records.len()).await?;
-            let open = |(key, value): &(Key, Bytes)| Some((key.id().to_owned(), self.0.open::<R>(key, value)?));
-            records.extend(page.pairs.iter().filter_map(open));
+            for (key, value) in &page.pairs {
+                if let Some(record) = self.0.judge::<R>(key, value).await? {
+                    records.push((key.id().to_owned(), record));
+                }
+            }
             next = page.next;
             if next.is_none() || records.len() >= limit {
                 return Ok(Listed { records, next });
@@ -308,22 +322,33 @@ impl Parts {
     /// The bytes that lie at `key`, and the record if they are one that is still good.
     async fn read<R: Record>(&self, key: &Key) -> Result<(Option<Bytes>, Option<R>), Unavailable> {
         let value = self.backend.get(key).await?;
-        let record = value.as_deref().and_then(|value| self.open(key, value));
+        let record = match &value {
+            Some(value) => self.judge(key, value).await?,
+            None => None,
+        };
         Ok((value, record))
     }
 
     /// The record, unless it has expired or does not open.
-    fn open<R: Record>(&self, key: &Key, value: &[u8]) -> Option<R> {
+    async fn judge<R: Record>(&self, key: &Key, value: &[u8]) -> Result<Option<R>, Unavailable> {
+        let reason = match self.open(key, value) {
+            Ok(record) => return Ok(record),
+            Err(reason) => reason,
+        };
+        if let Unreadable::OtherKey(id) = &reason
+            && self.is_in_use(id).await?
+        {
+            return Err(Unavailable(KeyMissing(id.clone()).into()));
+        }
+        tracing::error!(key = key.as_str(), %reason, "a stored record is unreadable and counts as absent");
+        Ok(None)
+    }
+
+    fn open<R: Record>(&self, key: &Key, value: &[u8]) -> Result<Option<R>, Unreadable> {
         if envelope::expiry(value).is_some_and(|expires| expires <= self.clock.now()) {
-            return None;
+            return Ok(None);
         }
-        match envelope::open(value, key, &self.keyring) {
-            Ok(record) => Some(record),
-            Err(reason) => {
-                tracing::error!(key = key.as_str(), %reason, "a stored record is unreadable and counts as absent");
-                None
-            }
-        }
+        envelope::open(value, key, &self.keyring).map(Some)
     }
 
     fn seal<R: Record>(&self, record: &R, key: &Key) -> Result<Bytes, Unavailable> {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backend, Key, Record, Store, Unavailable,
+    Backend, Key, Parts, Record, Store, Unavailable,
+    envelope::Unreadable,
     memory::Memory,
     settings::{OpenError, Settings},
     sled::Sled,
@@ -49,19 +50,79 @@ impl Store {
     /// # Errors
     /// [`Unavailable`].
     pub fn mark(&self) -> Result<Bytes, Unavailable> {
-        self.0.seal(&Mark {}, &Key::new(Mark::KIND, &Mark {}.id()))
+        self.0.seal(&self.0.own_mark(), &Mark::key())
     }
 
     /// Whether `mark` was made under a key of our ring.
     #[must_use]
     pub fn knows_mark(&self, mark: &[u8]) -> bool {
-        self.0.open::<Mark>(&Key::new(Mark::KIND, &Mark {}.id()), mark).is_some()
+        matches!(self.0.open::<Mark>(&Mark::key(), mark), Ok(Some(_)))
+    }
+
+    /// Whether the house has a master key that this process has not: what was sealed, signed or handed out under it looks
+    /// like a stranger's here, and "no" is not ours to say. Always `false` where no other process writes.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn lacks_key(&self) -> Result<bool, Unavailable> {
+        let ours = self.0.keyring.ids();
+        Ok(match self.0.house_keys().await? {
+            HouseKeys::Unreadable => true,
+            HouseKeys::Are(keys) => keys.iter().any(|key| !ours.contains(key)),
+        })
     }
 }
 
-/// `house/mark`: says by opening that the ring is the right one.
+/// What the mark says.
+enum HouseKeys {
+    /// The master keys of the process that started last.
+    Are(Vec<String>),
+    /// It lies under a key that we have not.
+    Unreadable,
+}
+
+impl Parts {
+    /// Whether the master key `id`, which is not in our ring, is one of the house's.
+    pub(super) async fn is_in_use(&self, id: &str) -> Result<bool, Unavailable> {
+        Ok(match self.house_keys().await? {
+            HouseKeys::Unreadable => true,
+            HouseKeys::Are(keys) => keys.iter().any(|key| key == id),
+        })
+    }
+
+    /// Read anew each time: only bad credentials and unreadable records lead here.
+    async fn house_keys(&self) -> Result<HouseKeys, Unavailable> {
+        if !self.backend.is_shared() {
+            return Ok(HouseKeys::Are(Vec::new()));
+        }
+        let key = Mark::key();
+        let Some(value) = self.backend.get(&key).await? else { return Ok(HouseKeys::Are(Vec::new())) };
+        Ok(match self.open::<Mark>(&key, &value) {
+            Ok(mark) => HouseKeys::Are(mark.map(|mark| mark.keys).unwrap_or_default()),
+            Err(Unreadable::OtherKey(_)) => HouseKeys::Unreadable,
+            // Spoilt: it says nothing of keys.
+            Err(_) => HouseKeys::Are(Vec::new()),
+        })
+    }
+
+    fn own_mark(&self) -> Mark {
+        Mark { keys: self.keyring.ids() }
+    }
+}
+
+/// `house/mark`: says by opening that the ring is the right one, and which master keys the house has.
 #[derive(Debug, Serialize, Deserialize)]
-struct Mark {}
+struct Mark {
+    /// Of the process that started last; empty in marks of older versions.
+    #[serde(default)]
+    keys: Vec<String>,
+}
+
+impl Mark {
+    fn key() -> Key {
+        Key::new(Self::KIND, "mark")
+    }
+}
 
 impl Record for Mark {
     const KIND: &'static str = "house";
@@ -78,10 +139,9 @@ impl Record for Mark {
 
 /// Refuses a store that another ring sealed; leaves a mark under the current key in one that is new or rotated.
 async fn recognise(store: &Store) -> Result<(), OpenError> {
-    let mark = Mark {};
-    let is_marked = store.0.backend.get(&Key::new(Mark::KIND, &mark.id())).await?.is_some();
-    if is_marked && store.get::<Mark>(&mark.id()).await?.is_none() {
+    let found = store.0.backend.get(&Mark::key()).await?;
+    if found.is_some_and(|mark| !store.knows_mark(&mark)) {
         return Err(OpenError::OtherKey);
     }
-    Ok(store.put(&mark).await?)
+    Ok(store.put(&store.0.own_mark()).await?)
 }

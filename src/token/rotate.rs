@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -94,6 +94,8 @@ pub(super) struct SigningKeys {
     /// The last look for an unknown key: begun (by the clock), and ended.
     looked: AtomicU64,
     seen: watch::Sender<u64>,
+    /// Whether the last look failed: then an unknown key may be a good one.
+    is_blind: AtomicBool,
 }
 
 impl SigningKeys {
@@ -125,6 +127,7 @@ impl SigningKeys {
             retry: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             seen: watch::Sender::new(0),
+            is_blind: AtomicBool::new(false),
         })
     }
 
@@ -150,6 +153,11 @@ impl SigningKeys {
             // After the swap: who still reads the old count may have believed under the old keys.
             self.losses.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Whether the last look for an unknown key failed.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind.load(Ordering::Acquire)
     }
 
     fn is_stale(&self, now: Instant) -> bool {
@@ -241,9 +249,11 @@ impl Parts {
             // A task of its own: others wait for it, so it must not end with the request that began it.
             let parts = Arc::clone(self);
             tokio::spawn(async move {
-                if let Err(error) = parts.reread().await {
+                let read = parts.reread().await;
+                if let Err(error) = &read {
                     tracing::warn!(%error, "the signing keys could not be read again");
                 }
+                parts.keys.is_blind.store(read.is_err(), Ordering::Release);
                 parts.keys.seen.send_replace(now);
             });
         }

@@ -15,7 +15,7 @@ use crate::{
         jwt::{self, Unverified},
     },
     domain::{ClientId, Grant, GrantId, GrantStage, Instant, ResourceUri, Scope, Thumbprint},
-    store::Liveness,
+    store::{Liveness, Unavailable},
 };
 
 /// By how much the clock of the replica that signed may be ahead of ours.
@@ -128,6 +128,17 @@ impl Said {
     }
 }
 
+/// Nobody can say whether a key is ours.
+#[derive(Debug, thiserror::Error)]
+#[error("the signing keys could not be read again")]
+struct KeysUnread;
+
+impl From<KeysUnread> for Unavailable {
+    fn from(unread: KeysUnread) -> Self {
+        Self(unread.into())
+    }
+}
+
 /// A token that its own bytes refuse.
 pub(super) enum Rejection {
     /// Cheap to find out again, or healed by time.
@@ -170,6 +181,8 @@ impl Parts {
         }
         match self.read(token).await {
             Ok(said) => self.rest(hash, said).await,
+            // It may be good: another process may have made the key. 401 would make its client log in again.
+            Err(Rejection::UnknownKey) if self.keys.is_blind() => Err(Refused::Unavailable(KeysUnread.into())),
             Err(Rejection::Now | Rejection::UnknownKey) => Err(Refused::Invalid),
             Err(Rejection::ForGood(dead)) => {
                 self.seen.dead.insert(hash, dead);

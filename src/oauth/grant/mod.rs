@@ -142,7 +142,10 @@ impl AuthorizationServer {
         basic: Option<BasicCredentials>,
         proof: PresentedProof<'_>,
     ) -> Result<TokenResponse, Error> {
-        let outcome = self.answer_token_request(parameters, basic.as_ref(), proof).await;
+        let outcome = match self.answer_token_request(parameters, basic.as_ref(), proof).await {
+            Err(error) => Err(self.if_ours_to_say(error).await),
+            given => given,
+        };
         if let Err(error) = &outcome {
             error.log("token");
         }

@@ -1,13 +1,17 @@
 //! What only a Redis does: credentials, prefixes, expiry of its own.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 use vestibule::{
+    crypto::Keyring,
     domain::Instant,
-    store::{self, Backend as _, Key, Life, OpenError, RedisSettings, Settings, redis::Redis},
+    store::{self, Backend as _, Change, Key, Life, OpenError, RedisSettings, Settings, redis::Redis},
 };
 
 use super::{fixture::Note, redis_server::RedisServer};
@@ -82,6 +86,43 @@ async fn a_page_of_a_scan_costs_what_it_brings() {
         let scans = scans().await;
         assert!(scans <= 3 * page, "{scans} steps for {page} pages of 10 among 20,000");
     }
+}
+
+/// D11: a process that was not given the key that another seals with judges, replaces and removes nothing of it. What lies
+/// under a key that nobody has any more is absent, as before.
+#[tokio::test]
+async fn d11_a_record_under_a_key_that_another_process_has_is_not_absent() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let open = async |keys: &[u8]| {
+        let keys: Vec<_> = keys.iter().map(|byte| world::rooms::master_key(*byte)).collect();
+        let (current, older) = keys.split_first().unwrap();
+        let ring = Arc::new(Keyring::new(current.clone(), older.to_vec()));
+        let settings = Settings::Redis(server.settings());
+        store::open(settings, ring, Arc::new(vestibule::cli::SystemClock), Arc::new(vestibule::crypto::Os)).await
+    };
+    let lasting = |id: &str| Note { expires: Instant::from_secs(u32::MAX.into()), ..Note::new(id, "one") };
+    let old = open(&[1]).await.unwrap();
+    old.insert(&lasting("before")).await.unwrap();
+    assert!(!old.lacks_key().await.unwrap());
+    let new = open(&[2, 1]).await.unwrap();
+    new.insert(&lasting("a")).await.unwrap();
+    assert!(old.lacks_key().await.unwrap() && !new.lacks_key().await.unwrap());
+
+    let keep = |note: Option<Note>| (Change::Keep, note);
+    assert!(old.get::<Note>("a").await.is_err() && old.watch::<Note>("a").await.is_err());
+    assert!(old.insert(&lasting("a")).await.is_err() && old.update("a", keep).await.is_err());
+    assert!(old.take::<Note>("a").await.is_err() && old.remove::<Note>("a").await.is_err());
+    assert!(old.list::<Note>(None, 10).await.is_err(), "a list that leaves some out would say that all is done");
+    assert_eq!(new.get::<Note>("a").await.unwrap(), Some(lasting("a")));
+    assert_eq!(old.get::<Note>("before").await.unwrap(), Some(lasting("before")), "under the key that both have");
+    assert!(matches!(open(&[1]).await, Err(OpenError::OtherKey)), "and it could not start again");
+
+    // Also when a third process, which has both, has started with the older one in front since.
+    open(&[1, 2]).await.unwrap();
+    assert!(old.lacks_key().await.unwrap() && old.get::<Note>("a").await.is_err());
+    let last = open(&[2]).await.unwrap();
+    assert_eq!(last.get::<Note>("before").await.unwrap(), None, "the key was dropped by everybody who starts");
+    assert!(!last.lacks_key().await.unwrap());
 }
 
 /// A user who may touch our keys alone and ask no settings is enough.

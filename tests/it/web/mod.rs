@@ -10,6 +10,8 @@ mod lasting;
 mod login;
 mod machines;
 #[cfg(any(feature = "redis", feature = "postgres"))]
+mod masters;
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod outage;
 mod registration;
 #[cfg(any(feature = "redis", feature = "postgres"))]

@@ -118,6 +118,11 @@ impl Town {
         self.spawned[at].folder.path().join("vestibule.toml")
     }
 
+    /// The door of one binary, past the round-robin.
+    pub(crate) fn door(&self, at: usize) -> String {
+        format!("http://{}", self.spawned[at].listen)
+    }
+
     /// A rolling restart of one binary: SIGTERM, drain, start anew on the same address.
     pub(crate) async fn restart(&mut self, at: usize) {
         self.spawned[at].terminate().await;
