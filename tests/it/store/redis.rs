@@ -120,6 +120,8 @@ async fn d11_a_record_under_a_key_that_another_process_has_is_not_absent() {
     // Also when a third process, which has both, has started with the older one in front since.
     open(&[1, 2]).await.unwrap();
     assert!(old.lacks_key().await.unwrap() && old.get::<Note>("a").await.is_err());
+    assert!(matches!(open(&[2]).await, Err(OpenError::OtherKey)), "the older one seals again");
+    open(&[2, 1]).await.unwrap();
     let last = open(&[2]).await.unwrap();
     assert_eq!(last.get::<Note>("before").await.unwrap(), None, "the key was dropped by everybody who starts");
     assert!(!last.lacks_key().await.unwrap());

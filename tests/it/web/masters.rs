@@ -1,7 +1,7 @@
 //! A rolling change of master keys between processes over one store (D11; docs/operations.md).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::header::RETRY_AFTER;
+use http::header::{HOST, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::{
@@ -32,7 +32,8 @@ async fn refresh(town: &Town, at: usize, login: &Login, token: &str) -> (u16, Va
 }
 
 async fn call(town: &Town, at: usize, token: &str) -> u16 {
-    let call = http().post(format!("{}/notes", town.door(at))).bearer_auth(token);
+    let host = town.base.trim_start_matches("http://");
+    let call = http().post(format!("{}/notes", town.door(at))).header(HOST, host).bearer_auth(token);
     let call =
         call.header("content-type", "application/json").body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
     call.send().await.unwrap().status().as_u16()
@@ -97,7 +98,7 @@ async fn d11_a_process_without_the_key_that_another_seals_with_says_try_again_an
     assert_eq!((status, answer["error"].as_str()), (400, Some("invalid_grant")), "{answer}");
     let mut page = url::Url::parse(&format!("{}/authorize", town.door(1))).unwrap();
     page.query_pairs_mut().append_pair("response_type", "code").append_pair("client_id", &late);
-    let page = http().get(page).send().await.unwrap();
+    let page = http().get(page).header(HOST, town.base.trim_start_matches("http://")).send().await.unwrap();
     assert_eq!(page.status(), 503);
     assert!(page.headers().contains_key(RETRY_AFTER));
     // What lies under the key that both have goes on, at both.
