@@ -58,12 +58,14 @@ deny:
     cargo deny --all-features check bans licenses sources
     -cargo deny --all-features check advisories
 
-# Micro benchmarks, then load in interleaved rounds, then lasting logins over each store.
+# Micro benchmarks, then load in interleaved rounds, then lasting logins and a million of them over each store.
 bench:
     cargo bench {{features}} --bench micro
     cargo build --release {{features}}
     python3 benches/load/run.py
-    python3 benches/load/lasting.py --redis
+    python3 benches/load/lasting.py --redis --postgres
+    cargo build --release {{features}} --example filled
+    python3 benches/load/many.py
 
 # The container image.
 image:

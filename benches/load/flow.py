@@ -53,8 +53,8 @@ def measure(run, work, server, browser, client, resource, count, rounds):
     return results
 
 
-def burst(run, work, server, browser, client, resource, count):
-    """Step → CPU µs per request, of `count` logins."""
+def steps(run, server, browser, client, resource):
+    """Step → method, headers, and the two halves of its script."""
     verifier = secrets.token_urlsafe(40)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
@@ -62,7 +62,7 @@ def burst(run, work, server, browser, client, resource, count):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     token = urllib.parse.urlencode({"grant_type": "authorization_code", "client_id": client, "code_verifier": verifier,
                                     "redirect_uri": run.REDIRECT, "resource": resource})
-    steps = {
+    return {
         STEPS[0]: ("GET", person, f"function() return wrk.format(nil, {json.dumps(run.authorize_path(client, challenge, resource))}) end",
                    """function(status, headers, body) return body:match('name="request" value="([^"]*)"') end"""),
         STEPS[1]: ("POST", person | form | {"Origin": server.base},
@@ -82,9 +82,13 @@ end""", "function(status, headers) return (headers['location'] or ''):match('[?&
         STEPS[3]: ("POST", form, f"function(line) return wrk.format(nil, '/token', nil, {json.dumps(token)} .. '&code=' .. line) end",
                    "function(status, headers, body) return status == 200 and 'done' end"),
     }
+
+
+def burst(run, work, server, browser, client, resource, count):
+    """Step → CPU µs per request, of `count` logins."""
     source, spent = os.path.join(work, "begin"), {}
     open(source, "w").write("x\n" * count)
-    for at, (step, (method, headers, make, found)) in enumerate(steps.items()):
+    for at, (step, (method, headers, make, found)) in enumerate(steps(run, server, browser, client, resource).items()):
         target = os.path.join(work, f"step{at}")
         lua = LUA % {"source": json.dumps(source), "target": json.dumps(target), "make": make, "found": found}
         row = run.measured(server.pids, lambda: run.wrk(work, server.base + "/", 30, connections=CONNECTIONS, method=method,

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """What lasting logins cost: refreshes, and whole flows over each store that keeps them.
 
-    cargo build --release && python3 benches/load/lasting.py [--rounds 5] [--seconds 4] [--redis] [--postgres URL] [--write FILE]
+    cargo build --release && python3 benches/load/lasting.py [--rounds 5] [--seconds 4] [--redis] [--postgres] [--write FILE]
 
-Needs what run.py needs (Linux with two cores, nginx, wrk), and redis-server for its rows. The server under test has
+Needs what run.py needs (Linux with two cores, nginx, wrk), and redis-server and PostgreSQL for their rows. The server under test has
 core 0 for itself; wrk, the stub provider (nginx) and the store's own server share core 1. "us" is CPU time of the
 server's process per refresh, or per flow. Numbers are printed, never asserted; a row with an error does not count.
 """
 import argparse, json, os, re, shutil, signal, statistics, subprocess, sys, tempfile, time, urllib.parse
 
-import run
+import run, stores
 from run import LOAD_CORE, REDIRECT, Browser, Nginx, Vestibule, free_port, measured, register, spread, wait_for
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
@@ -77,37 +77,6 @@ function response(status, headers, body)
   if step == 1 then cookies = {} end
 end
 """
-
-
-class Store:
-    """What the records lie in: its lines in the configuration, and its server if it has one."""
-
-    def __init__(self, name, lines, process=None):
-        self.name, self.lines, self.process = name, lines, process
-
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-
-
-def sled(work):
-    return Store("sled", f'kind = "sled"\npath = "{work}/store-lasting"')
-
-
-def redis(work, fsync):
-    port, folder = free_port(), os.path.join(work, f"redis-{fsync}")
-    os.makedirs(folder)
-    process = subprocess.Popen(["taskset", "-c", LOAD_CORE, "redis-server", "--port", str(port), "--bind", "127.0.0.1",
-                                "--dir", folder, "--save", "", "--appendonly", "yes", "--appendfsync", fsync],
-                               stdout=subprocess.DEVNULL)
-    time.sleep(0.5)
-    return Store(f"Redis, appendfsync {fsync}", f'kind = "redis"\nurl = "redis://127.0.0.1:{port}"', process)
-
-
-def postgres(url):
-    """A database that is there already, and empty; its server should be kept off core 0."""
-    return Store("PostgreSQL", f'kind = "postgres"\nurl = "{url}"')
 
 
 class Lasting(Vestibule):
@@ -235,7 +204,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--logins", type=int, default=2000, help="that are refreshed in turn")
     parser.add_argument("--redis", action="store_true", help="also over private redis-servers")
-    parser.add_argument("--postgres", metavar="URL", help="also over this empty database")
+    parser.add_argument("--postgres", action="store_true", help="also over a private PostgreSQL")
     parser.add_argument("--write", help="put the result into this file")
     args = parser.parse_args()
     for tool in ("nginx", "wrk", "taskset") + (("redis-server",) if args.redis else ()):
@@ -249,10 +218,12 @@ def main():
     try:
         running.append(stub_provider(work, provider))
         wait_for(provider)
-        stores = [sled(work)] + ([redis(work, "everysec"), redis(work, "always")] if args.redis else [])
-        stores += [postgres(args.postgres)] if args.postgres else []
-        running += stores
-        for number, store in enumerate(stores):
+        kept = [stores.sled(work)]
+        running += kept
+        for make in ([stores.redis_everysec, stores.redis_always] if args.redis else []) + ([stores.postgres] if args.postgres else []):
+            kept.append(make(work))
+            running.append(kept[-1])
+        for number, store in enumerate(kept):
             home = os.path.join(work, str(number))
             os.makedirs(home)
             servers[store.name] = Lasting(os.path.abspath(args.binary), home, provider, store)
