@@ -271,6 +271,7 @@ struct Parts {
     seen: verify::Seen,
     used: proof::Used,
     expected: unused::Expected,
+    given_back: give_back::Waiting,
     store: Store,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
@@ -291,7 +292,8 @@ impl Mint {
     ) -> Result<Self, OpenFailed> {
         let keys = rotate::SigningKeys::open(&settings, &store, &*clock, &random).await?;
         let (seen, used, expected) = (verify::Seen::new(), proof::Used::new(), unused::Expected::new());
-        Ok(Self(Arc::new(Parts { settings, keys, seen, used, expected, store, keyring, clock, random })))
+        let given_back = give_back::Waiting::default();
+        Ok(Self(Arc::new(Parts { settings, keys, seen, used, expected, given_back, store, keyring, clock, random })))
     }
 
     /// An access token that rests on `grant`, for its one Resource, with `scope` (what exceeds the Grant's is left out).

@@ -55,6 +55,11 @@ impl Upstream {
         .await
     }
 
+    /// Whether the provider has a revocation endpoint, as far as can be told now.
+    pub async fn takes_back(&self) -> bool {
+        self.known().await.is_ok_and(|known| known.revoke.is_some())
+    }
+
     /// Gives the tokens back: the refresh token where there is one (that ends the rest, RFC 7009 §2.1), else the access
     /// token. A provider without a revocation endpoint is not asked.
     ///

@@ -84,7 +84,7 @@ async fn rev_1_the_persons_last_login_is_given_back_at_the_provider() {
     let code = family.house.code(&family.client).await;
     let second = family.house.redeem(&family.client, &code).await.unwrap();
     revoke(&family, &family.client, &family.token()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(family.house.idp.received_at("/revoke").is_empty(), "the other login still rests on this app");
     let refresh = family.grant().await.unwrap().login.unwrap().tokens.refresh.unwrap();
     revoke(&family, &family.client, &text(&second)).await;
