@@ -4,8 +4,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use url::{Host, Url};
-use vestibule::domain::{RegisteredRedirect, uri::LoopbackHosts};
+use vestibule::domain::{
+    RegisteredRedirect,
+    uri::{Loopback, LoopbackHosts, LoopbackPorts},
+};
 
+const STRICT: Loopback = Loopback { hosts: LoopbackHosts::Distinct, ports: LoopbackPorts::Any };
+const EXACT: Loopback = Loopback { hosts: LoopbackHosts::Distinct, ports: LoopbackPorts::Exact };
+const ROOMY: Loopback = Loopback { hosts: LoopbackHosts::Alike, ports: LoopbackPorts::Any };
 const DEADLY: [&str; 6] = ["javascript", "data", "file", "blob", "vbscript", "about"];
 
 fn is_loopback(url: &Url) -> bool {
@@ -29,10 +35,10 @@ fn sound(text: &str) -> Option<(RegisteredRedirect, Url)> {
         assert!(is_loopback(&url), "{text} leaves this machine without TLS");
     }
     assert_eq!(uri.is_loopback(), url.scheme() == "http", "{text}");
-    assert!(uri.matches(&uri, LoopbackHosts::Distinct) && uri.matches(&uri, LoopbackHosts::Alike));
+    assert!([STRICT, EXACT, ROOMY].iter().all(|loopback| uri.matches(&uri, *loopback)));
     let portless = uri.without_loopback_port();
     assert!(RegisteredRedirect::parse(portless.as_str()).is_ok(), "{}", portless.as_str());
-    assert!(portless.matches(&uri, LoopbackHosts::Distinct), "{text}");
+    assert!(portless.matches(&uri, STRICT), "{text}");
     assert_eq!(portless, portless.without_loopback_port());
     Some((uri, url))
 }
@@ -41,15 +47,16 @@ fuzz_target!(|text: &str| {
     let (registered, requested) = text.split_once('\n').unwrap_or((text, text));
     let Some((registered, one)) = sound(registered) else { return };
     let Some((requested, other)) = sound(requested) else { return };
-    for hosts in [LoopbackHosts::Distinct, LoopbackHosts::Alike] {
-        let matches = registered.matches(&requested, hosts);
-        assert_eq!(matches, requested.matches(&registered, hosts), "the same both ways: {text}");
+    for loopback in [STRICT, EXACT, ROOMY] {
+        let matches = registered.matches(&requested, loopback);
+        assert_eq!(matches, requested.matches(&registered, loopback), "the same both ways: {text}");
         if !matches {
             continue;
         }
         assert_eq!((one.scheme(), one.path(), one.query()), (other.scheme(), other.path(), other.query()), "{text}");
         if one.scheme() == "http" {
-            assert!(hosts == LoopbackHosts::Alike || one.host() == other.host(), "{text}");
+            assert!(loopback == ROOMY || one.host() == other.host(), "{text}");
+            assert!(loopback != EXACT || one.port() == other.port(), "{text}");
         } else {
             assert_eq!(registered, requested, "{text}");
         }

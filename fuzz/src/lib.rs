@@ -56,7 +56,7 @@ impl Door {
             public_url = "{ORIGIN}"
             listen = "127.0.0.1:0"
             secret_key = "{}"
-            limits = {{ requests_per_minute = 0, trusted_proxies = ["127.0.0.0/8"] }}
+            limits = {{ requests_per_minute = 0, client_requests_per_minute = 0, person_requests_per_minute = 0, trusted_proxies = ["127.0.0.0/8"] }}
             cimd = {{ accept = "none", advertise = "off" }}
             store = {{ kind = "memory" }}
             [upstream.idp]
@@ -68,6 +68,7 @@ impl Door {
             path = "/notes"
             target = "http://127.0.0.1:9/mcp"
             allow = "anyone"
+            default = true
             [[client]]
             id = "desk"
             name = "Desk"
