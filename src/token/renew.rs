@@ -5,6 +5,9 @@
 //! little, read again, and find the work done. The lease remembers for a moment how it ended, for those who come right
 //! after: `Renewed` spares a provider of short-lived tokens a second request, `Failed` spares one that hangs a queue.
 //!
+//! A machine may sleep between taking the lease and asking the provider, and the lease run out in that time. So the holder
+//! looks at the clock last of all, and takes the lease anew where too little of it is left.
+//!
 //! Renewing runs in a task of its own: a client that hangs up in the middle must not lose what the provider has just
 //! given, for its old refresh token may be dead by then.
 
@@ -24,6 +27,8 @@ use crate::{
 const USEFUL: Duration = Duration::from_secs(300);
 /// How long a holder may take; longer than the provider is given (8 s) and than the store is waited for thereafter.
 const LEASE: Duration = Duration::from_secs(30);
+/// How much of it has to be left when the provider is asked: its time, and some to keep what it gives.
+const ENOUGH: Duration = Duration::from_secs(20);
 /// How long a success is remembered.
 const RENEWED: Duration = Duration::from_secs(10);
 /// How long a failure is remembered: shorter than the `Retry-After` that clients hear.
@@ -82,9 +87,16 @@ impl Record for Lease {
     }
 }
 
+/// A lease that is ours.
+#[derive(Clone, Copy)]
+struct Holding {
+    holder: u64,
+    expires: Instant,
+}
+
 /// What came of asking for the lease.
 enum Asked {
-    Ours(u64),
+    Ours(Holding),
     Theirs,
     Ended(State),
 }
@@ -140,14 +152,18 @@ impl Mint {
             // server) has to be renewed again.
             let overrule = was_renewed && !self.0.is_spendable(&grant);
             match self.0.ask_for_lease(grant.id, overrule).await? {
-                Asked::Ours(holder) => {
+                Asked::Ours(holding) => {
                     let (mint, upstream, tried) = (self.clone(), Arc::clone(upstream), grant.clone());
-                    let task = tokio::spawn(async move { mint.0.renew_holding(tried, &upstream, holder).await });
+                    let task = tokio::spawn(async move { mint.0.renew_holding(tried, &upstream, holding).await });
                     let outcome = task.await.unwrap_or_else(|e| Err(RenewFailed::Unreachable(e.to_string())));
-                    return match outcome {
-                        Err(RenewFailed::Unreachable(cause)) => self.0.as_it_is(grant, &cause),
-                        other => other,
-                    };
+                    match outcome {
+                        Err(RenewFailed::Unreachable(cause)) => return self.0.as_it_is(grant, &cause),
+                        Ok(None) if waited >= PATIENCE => return self.0.as_it_is(grant, "there was no time for it"),
+                        // Slept through it: once more, by a lease of today.
+                        Ok(None) => waited += PATIENCE,
+                        Ok(Some(renewed)) => return Ok(renewed),
+                        Err(other) => return Err(other),
+                    }
                 }
                 Asked::Ended(State::Failed) => return self.0.as_it_is(grant, "it failed a moment ago"),
                 Asked::Ended(_) => was_renewed = true,
@@ -190,17 +206,22 @@ impl Parts {
             Some(State::Renewed) if !overrule => (Change::Keep, Asked::Ended(State::Renewed)),
             Some(State::Failed) => (Change::Keep, Asked::Ended(State::Failed)),
             Some(State::Renewed) | None => {
-                (Change::Put(Lease { grant, holder, state: State::Held, expires }), Asked::Ours(holder))
+                let ours = Asked::Ours(Holding { holder, expires });
+                (Change::Put(Lease { grant, holder, state: State::Held, expires }), ours)
             }
         };
         self.store.update(&grant.to_string(), decide).await
     }
 
-    async fn release(&self, grant: GrantId, holder: u64, state: State) {
-        let life = if state == State::Renewed { RENEWED } else { FAILED };
-        let expires = self.clock.now() + life;
-        let decide = |lease: Option<Lease>| match lease {
-            Some(held) if held.holder == holder => (Change::Put(Lease { state, expires, ..held }), ()),
+    /// Ends the lease, and leaves word how it went, if anything was tried.
+    async fn release(&self, grant: GrantId, holder: u64, ended: Option<State>) {
+        let now = self.clock.now();
+        let decide = |lease: Option<Lease>| match (lease, ended) {
+            (Some(held), Some(state)) if held.holder == holder => {
+                let life = if state == State::Renewed { RENEWED } else { FAILED };
+                (Change::Put(Lease { state, expires: now + life, ..held }), ())
+            }
+            (Some(held), None) if held.holder == holder => (Change::Remove, ()),
             _ => (Change::Keep, ()),
         };
         if let Err(error) = self.store.update(&grant.to_string(), decide).await {
@@ -208,30 +229,49 @@ impl Parts {
         }
     }
 
-    async fn renew_holding(&self, tried: Grant, upstream: &Upstream, holder: u64) -> Result<Grant, RenewFailed> {
-        let outcome = self.renew_at(tried.clone(), upstream).await;
-        let state = if outcome.is_ok() { State::Renewed } else { State::Failed };
-        self.release(tried.id, holder, state).await;
+    /// `None`: the lease was about to end, and nothing was asked.
+    async fn renew_holding(
+        &self,
+        tried: Grant,
+        upstream: &Upstream,
+        holding: Holding,
+    ) -> Result<Option<Grant>, RenewFailed> {
+        let outcome = self.renew_at(tried.clone(), upstream, holding.expires).await;
+        let ended = match &outcome {
+            Ok(Some(_)) => Some(State::Renewed),
+            Ok(None) => None,
+            Err(_) => Some(State::Failed),
+        };
+        self.release(tried.id, holding.holder, ended).await;
         outcome
     }
 
-    async fn renew_at(&self, tried: Grant, upstream: &Upstream) -> Result<Grant, RenewFailed> {
+    async fn renew_at(
+        &self,
+        tried: Grant,
+        upstream: &Upstream,
+        lease_ends: Instant,
+    ) -> Result<Option<Grant>, RenewFailed> {
         // Between the last look and the lease another holder may have come to an end.
         let found: Option<Grant> = self.store.get(&tried.id.to_string()).await?;
         let grant = found.ok_or(RenewFailed::Ended)?;
-        let Some(tokens) = grant.tokens() else { return Ok(grant) };
+        let Some(tokens) = grant.tokens() else { return Ok(Some(grant)) };
         if tried.tokens().is_none_or(|tried| tried.access != tokens.access) && self.is_spendable(&grant) {
-            return Ok(grant);
+            return Ok(Some(grant));
+        }
+        // Whoever finds the lease run out spends the same token. Nothing is waited for between this look and the request.
+        if self.clock.now() + ENOUGH > lease_ends {
+            return Ok(None);
         }
         let name = upstream.name();
         match upstream.renew(tokens).await {
             Ok(renewed) => {
                 tracing::info!(grant = %grant.id, upstream = %name, "renewed at the provider");
-                self.keep(grant.id, &renewed, tokens).await
+                self.keep(grant.id, &renewed, tokens).await.map(Some)
             }
             Err(Failed::Refused { what, cause }) => {
                 tracing::warn!(grant = %grant.id, upstream = %name, what, cause, "the provider ended a login");
-                self.end(&grant).await
+                self.end(&grant).await.map(Some)
             }
             Err(failed) => {
                 let cause = match &failed {

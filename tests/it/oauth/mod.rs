@@ -1,6 +1,7 @@
 //! Tests of `oauth`: the authorization server without HTTP, over a memory store, a hand-turned clock and fake providers.
 
 mod admission;
+mod asleep;
 mod authorize;
 mod callback;
 mod cimd;
