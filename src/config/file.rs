@@ -48,6 +48,8 @@ impl Place {
     fn table(&self, table: DeTable<'_>, depth: usize) -> Table {
         table
             .into_iter()
+            // A name in quotes that were left open has swallowed lines, too. That it is no TOML has been told.
+            .filter(|(key, _)| !self.is_broken(&key.span()))
             .map(|(key, value)| {
                 // The key's line: a value may begin on a later one, but people look for the key.
                 let offset = key.span().start;
@@ -61,12 +63,16 @@ impl Place {
         // A bracket or a quote that is left open swallows the lines below it, and secrets with them. What is wrong with
         // such a value is told, what is in it is not.
         let is_whole = !matches!(value, DeValue::Array(_) | DeValue::String(_));
-        let value = if is_whole || !self.broken.iter().any(|at| (span.start..=span.end).contains(at)) {
+        let value = if is_whole || !self.is_broken(&span) {
             self.value(value, depth)
         } else {
             Value::Other("something that is not TOML")
         };
         Node { value, origin: self.origin(offset) }
+    }
+
+    fn is_broken(&self, span: &Range<usize>) -> bool {
+        self.broken.iter().any(|at| (span.start..=span.end).contains(at))
     }
 
     fn value(&self, value: DeValue<'_>, depth: usize) -> Value {
@@ -133,6 +139,38 @@ mod tests {
         assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains("hunter2")), "{mistakes:?}");
         let Value::Table(a) = &table["a"].value else { panic!() };
         assert!(matches!(a["allow"].value, Value::Other(_)));
+    }
+
+    /// Found by fuzzing: all that followed became the name of a section, and was shown as an unknown one.
+    #[test]
+    fn s31_what_open_quotes_in_a_name_swallow_is_not_shown() {
+        for open in [
+            "[\"\"\"re]\n",
+            "[\"\"\"\n",
+            "['''\n",
+            "\"\"\"",
+            "[a.\"\"\"b]\n",
+            "[[\"\"\"b]]\n",
+            "a.'''b = 1\n",
+            "[\"",
+            "\"",
+            "a = { \"\"\"b = 1\n",
+        ] {
+            let text = format!("x = 1\n{open}[b]\nclient_secret = \"hunter2\"\nc = 1\n");
+            let (table, mistakes) = read("v.toml", &text);
+            assert!(!mistakes.is_empty(), "{open}");
+            let told = format!("{mistakes:?} {:?}", names(&table));
+            assert!(!told.contains("hunter2"), "{open}: {told}");
+            assert!(matches!(table["x"].value, Value::Integer(1)), "{open}");
+        }
+    }
+
+    fn names(table: &super::Table) -> Vec<String> {
+        let below = table.iter().flat_map(|(key, node)| match &node.value {
+            Value::Table(table) => [vec![key.clone()], names(table)].concat(),
+            _ => vec![key.clone()],
+        });
+        below.collect()
     }
 
     #[test]

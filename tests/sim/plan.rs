@@ -97,7 +97,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn draw(seed: u64, planted: Option<Planted>) -> Self {
         let mut chance = Chance::new(seed, 1);
-        let kind = if chance.permille(450) { Kind::Disk } else { Kind::Shared };
+        let mut kind = if chance.permille(450) { Kind::Disk } else { Kind::Shared };
         let upstream = |chance: &mut Chance| {
             let refreshing = *chance.pick(&[
                 Refreshing::Rotating,
@@ -113,11 +113,17 @@ impl Plan {
         let grace = *chance.pick(&[60, 60, 60, 60, 60, 60, 30, 30, 10, 0]) * SECOND;
         let (grant_life, absolute_life) =
             *chance.pick(&[(30 * DAY, 90 * DAY), (30 * DAY, 90 * DAY), (30 * DAY, 90 * DAY), (6 * HOUR, 18 * HOUR)]);
+        let mut rates = rates(&mut chance);
+        if planted == Some(Planted::DirtyRead) {
+            // Only twins and a crash in one moment show it, and what is given back alone: lost refreshes mend themselves.
+            kind = Kind::Disk;
+            (rates.crash, rates.duplicate) = (40, 300);
+        }
         Self {
             seed,
             kind,
             planted,
-            rates: rates(&mut chance),
+            rates,
             upstreams,
             grace,
             grant_life,
