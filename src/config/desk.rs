@@ -56,6 +56,15 @@ pub(super) struct Said {
     pub(super) origin: Origin,
 }
 
+impl Said {
+    /// What was written, but not under a name such as `client_secret`: in the wrong section it means something else, and
+    /// whoever put it there wrote their secret all the same.
+    pub(super) fn shown(&self) -> String {
+        let is_secret = self.path.rsplit('.').next().is_some_and(|key| key.contains("secret"));
+        if is_secret { "what is written".to_owned() } else { shown(&self.text) }
+    }
+}
+
 /// What was written, fit for a terminal: quoted, escaped, cut.
 pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 80;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::{
-    desk::{Desk, Said, shown},
+    desk::{Desk, Said},
     mistake::nearest,
     secret,
     tree::{Node, Origin, Table, Value},
@@ -111,7 +111,7 @@ impl<'d> Section<'d> {
                 Some(value)
             }
             Err(error) => {
-                let problem = format!("{}: {error}", shown(&said.text));
+                let problem = format!("{}: {error}", said.shown());
                 self.desk.mistake(&said.path, &said.origin, problem, format!("write {key} = {expected}"));
                 None
             }
@@ -238,7 +238,7 @@ impl<'d> Section<'d> {
             match parse(&said.text) {
                 Ok(value) => parsed.push(value),
                 Err(error) => {
-                    let problem = format!("{}: {error}", shown(&said.text));
+                    let problem = format!("{}: {error}", said.shown());
                     self.desk.mistake(&said.path, &said.origin, problem, format!("write {key} = {expected}"));
                 }
             }

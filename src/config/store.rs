@@ -1,6 +1,6 @@
 //! `[store]`: where everything is remembered.
 
-use super::{desk::shown, quantity::size, section::Section, server::certificates, tree::Origin};
+use super::{quantity::size, section::Section, server::certificates, tree::Origin};
 use crate::{
     domain::Secret,
     store::{self, Fsync, PostgresSettings, RedisSettings, SledSettings, Tls},
@@ -159,7 +159,7 @@ fn server_url<T>(section: &mut Section<'_>, expected: &str, parse: fn(&str) -> R
             Some(url)
         }
         Err(error) => {
-            section.desk.mistake(&said.path, &said.origin, format!("{}: {error}", shown(&said.text)), remedy);
+            section.desk.mistake(&said.path, &said.origin, format!("{}: {error}", said.shown()), remedy);
             None
         }
     }

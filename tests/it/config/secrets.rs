@@ -83,3 +83,11 @@ fn s31_no_resolved_value_and_no_mistake_shows_a_secret() {
         assert!(!shown.contains(secret), "{secret}: {shown}");
     }
 }
+
+/// Found by fuzzing: in `[tokens]` it is a choice between two words, and what stood there was shown as neither.
+#[test]
+fn s31_a_secret_in_the_wrong_section_is_not_shown() {
+    let told = mistakes(&but("[[resource]]", "[tokens]\nclient_secret = \"hunter2\"\n[[resource]]"));
+    assert!(told.contains("tokens.client_secret: what is written: expected registered"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
