@@ -21,8 +21,9 @@
 //! CORS preflights, bounds bodies and leaves a [`Peer`] among a request's extensions where it knows one.
 //!
 //! **Nevers.** No store, no upstream, no granter. No byte of a body is parsed (wire 4) or buffered beyond what is already
-//! there, but for what the operator's step-up rules say (`step_up`) and that one event; nothing is repeated, no redirect is followed, nothing
-//! is cached. On the hot path no lock is held across an await, and what can be made beforehand is made in [`Proxy::new`].
+//! there, but for what the operator's step-up rules say (`step_up`) and that one event; nothing is repeated, no redirect
+//! is followed, nothing is cached. On the hot path no lock is held across an await, and what can be made beforehand is
+//! made in [`Proxy::new`].
 
 mod body;
 mod challenge;
