@@ -80,10 +80,12 @@ export class Browser {
     throw new Error(`no end after ${maxSteps} steps:\n${this.story()}`);
   }
 
-  /** Walks, and hands the answer to the client's own listener, as a browser would. */
-  async deliver(start, callback) {
+  /** Walks, and hands the answer to the client's own listener, as a browser would, but not before that is `ready` for it. */
+  async deliver(start, callback, ready = () => {}) {
     const end = await this.walk(start, { callback });
-    if (end.callback) await this.request(end.callback, { site: 'cross-site' });
+    if (!end.callback) return end;
+    await ready(end.callback);
+    await this.request(end.callback, { site: 'cross-site' });
     return end;
   }
 

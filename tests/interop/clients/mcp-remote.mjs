@@ -3,7 +3,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { freePort, HERE, MODULES, scratch, within } from '../kit.mjs';
+import { freePort, HERE, MODULES, scratch, until, within } from '../kit.mjs';
 
 /**
  * With the `home` of another one it is a second copy of that one, and shares its tokens. `told` are further arguments.
@@ -18,7 +18,7 @@ export async function login(t, url, browser, home = scratch(t, 'mcp-remote-'), {
     request.on('end', () => {
       response.end();
       const start = new URLSearchParams(body).get('url');
-      opened.push(browser.deliver(start, new URL(start).searchParams.get('redirect_uri')));
+      opened.push(browser.deliver(start, new URL(start).searchParams.get('redirect_uri'), listening));
       opened.at(-1).catch(() => {});
     });
   });
@@ -27,6 +27,8 @@ export async function login(t, url, browser, home = scratch(t, 'mcp-remote-'), {
   t.after(() => desktop.close());
 
   let log = '';
+  // It keeps a code that comes before it waits, but loses a refusal (0.15.1), which no person could be quick enough for.
+  const listening = (answer) => answer.searchParams.has('error') && until('mcp-remote to wait for its answer', () => /Waiting for authorization/.test(log));
   const transport = new StdioClientTransport({
     command: process.execPath,
     args: [path.join(MODULES, 'mcp-remote/dist/proxy.js'), url, String(port ?? (await freePort())), ...told],
