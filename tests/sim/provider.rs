@@ -2,7 +2,10 @@
 //!
 //! A provider is strict: a code or a rotating refresh token that is spent a second time ends the login, and it is also
 //! told to the ledger. Only one excuse counts: that what the first spending bought was lost on its way (a cut
-//! connection, a hang, a crash of the server before its store had it), for then nobody could know.
+//! connection, a hang, a crash of the server before its store had it), for then nobody could know. A request that is still
+//! under way when its sender has died is lost in the same way, also if it arrives after the one of the sender's next life:
+//! on a disk the lease of a renewal may die with its holder. What either of them gets is lost to the other, lease or no
+//! lease, so a restart does not wait for it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +21,7 @@ use vestibule::{
 
 use super::{
     chance::Chance,
-    plan::{Millis, Plan, Refreshing, Upstream},
+    plan::{Kind, Millis, Plan, Refreshing, Upstream},
     world::{Life, World},
 };
 
@@ -53,6 +56,14 @@ enum Whereabouts {
     Received(Life),
     Kept,
     Lost,
+}
+
+/// Who asks a provider.
+#[derive(Clone, Copy)]
+struct Sender {
+    life: Life,
+    /// It died while its request was under way, and its leases may have died with it.
+    is_orphan: bool,
 }
 
 /// One login at a provider.
@@ -146,12 +157,12 @@ impl Provider {
         self.crime.take()
     }
 
-    fn answer(&mut self, at: usize, path: &str, request: &Request, life: Life, now: Millis) -> (u16, String) {
+    fn answer(&mut self, at: usize, path: &str, request: &Request, sender: Sender, now: Millis) -> (u16, String) {
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(request.body()).into_owned().collect();
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         match (path, field("grant_type").as_str()) {
-            ("/token", "authorization_code") => self.exchange(at, &field("code"), life, now),
-            ("/token", "refresh_token") => self.refresh(&field("refresh_token"), life, now),
+            ("/token", "authorization_code") => self.exchange(at, &field("code"), sender.life, now),
+            ("/token", "refresh_token") => self.refresh(&field("refresh_token"), sender, now),
             ("/userinfo", _) => {
                 let bearer = request.headers().get("authorization").and_then(|value| value.to_str().ok());
                 let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
@@ -200,7 +211,7 @@ impl Provider {
         }
     }
 
-    fn refresh(&mut self, token: &str, life: Life, now: Millis) -> (u16, String) {
+    fn refresh(&mut self, token: &str, sender: Sender, now: Millis) -> (u16, String) {
         let refused = (400, json!({ "error": "invalid_grant" }).to_string());
         let Some((number, rotation)) = numbers(token, "rt-") else { return refused };
         let rotating = self.upstreams[self.logins[number].provider].refreshing == Refreshing::Rotating;
@@ -209,7 +220,7 @@ impl Provider {
             return refused;
         }
         if rotating && rotation != login.rotations {
-            if login.whereabouts != Whereabouts::Lost {
+            if login.whereabouts != Whereabouts::Lost && !sender.is_orphan {
                 let what = format!("{token} was spent twice at the provider, and {:?}", login.whereabouts);
                 self.crime.get_or_insert(what);
             }
@@ -217,7 +228,7 @@ impl Provider {
             return refused;
         }
         if rotating {
-            (login.rotations, login.whereabouts) = (login.rotations + 1, Whereabouts::OnTheWay(life));
+            (login.rotations, login.whereabouts) = (login.rotations + 1, Whereabouts::OnTheWay(sender.life));
         }
         (200, self.tokens(number, now))
     }
@@ -329,9 +340,11 @@ impl Line {
         let now = self.world.now();
         let (reply, crime) = {
             let mut state = self.world.state();
-            let reply = state.provider.answer(at, path, request, self.life, now);
             let vital = &state.vitals[self.life.server];
-            if !vital.is_up || vital.life != self.life {
+            let is_dead = !vital.is_up || vital.life != self.life;
+            let sender = Sender { life: self.life, is_orphan: is_dead && self.world.plan.kind == Kind::Disk };
+            let reply = state.provider.answer(at, path, request, sender, now);
+            if is_dead {
                 // It was sent by one who will never hear the answer.
                 state.provider.lose(self.life);
             }
