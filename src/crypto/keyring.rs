@@ -126,6 +126,22 @@ impl Keyring {
         self.current.with(purpose, |keys| seal::seal(&keys.random, &head, random.bytes(), aad, plain))
     }
 
+    /// [`seal`](Self::seal) of what `write` appends to `out`, in its place: of what is secret in it no second copy is made.
+    ///
+    /// # Errors
+    /// That of `write`; what it wrote is wiped then.
+    pub fn seal_onto<E>(
+        &self,
+        purpose: &'static str,
+        aad: &[u8],
+        out: &mut Vec<u8>,
+        random: &dyn Random,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let head = Head { version: Version::Random, key_id: self.current.id };
+        self.current.with(purpose, |keys| seal::seal_onto(&keys.random, &head, random.bytes(), aad, out, write))
+    }
+
     /// Seals with a nonce that is a MAC of the content, so that equal contents give equal values (D2).
     #[must_use]
     pub fn seal_synthetic(&self, purpose: &'static str, aad: &[u8], plain: &[u8]) -> Vec<u8> {

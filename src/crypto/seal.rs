@@ -11,6 +11,7 @@ use aes_gcm::{
     Aes256Gcm, KeyInit, Nonce, Tag,
     aead::{AeadInOut, inout::InOutBuf},
 };
+use zeroize::Zeroize as _;
 
 /// Sealed bytes did not open: wrong key, wrong name, or changed (S32).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,18 +48,52 @@ pub(super) struct Head {
 }
 
 /// Seals `plain` for the place `aad`.
-#[expect(clippy::expect_used, reason = "AES-GCM refuses only beyond 64 GiB; to go on without a seal would leak")]
 pub(super) fn seal(cipher: &Cipher, head: &Head, nonce: [u8; NONCE], aad: &[u8], plain: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER + NONCE + plain.len() + TAG);
-    sealed.push(head.version as u8);
-    sealed.extend_from_slice(&head.key_id);
-    sealed.extend_from_slice(&nonce);
+    let start = begin(&mut sealed, head, &nonce);
     sealed.extend_from_slice(plain);
-    let bound = bound_to(&sealed[..HEADER], aad);
-    let buffer = InOutBuf::from(&mut sealed[HEADER + NONCE..]);
-    let tag = cipher.0.encrypt_inout_detached(&Nonce::from(nonce), &bound, buffer).expect("a value below 64 GiB");
-    sealed.extend_from_slice(&tag);
+    end(cipher, &nonce, aad, &mut sealed, start);
     sealed
+}
+
+/// Appends to `out` the sealed form of what `write` appends to it. It is sealed where it stands, so nothing of it is left
+/// over, as long as `out` need not grow for it. On a failure `out` is as it was, and what was written is wiped.
+pub(super) fn seal_onto<E>(
+    cipher: &Cipher,
+    head: &Head,
+    nonce: [u8; NONCE],
+    aad: &[u8],
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let before = out.len();
+    let start = begin(out, head, &nonce);
+    let written = write(out);
+    if written.is_ok() {
+        end(cipher, &nonce, aad, out, start);
+    } else {
+        out[before..].zeroize();
+        out.truncate(before);
+    }
+    written
+}
+
+/// Version, key and nonce; returns where what is sealed begins.
+fn begin(out: &mut Vec<u8>, head: &Head, nonce: &[u8; NONCE]) -> usize {
+    out.push(head.version as u8);
+    out.extend_from_slice(&head.key_id);
+    out.extend_from_slice(nonce);
+    out.len()
+}
+
+/// Seals in its place what begins at `start`, and adds the tag.
+#[expect(clippy::expect_used, reason = "AES-GCM refuses only beyond 64 GiB; to go on without a seal would leak")]
+fn end(cipher: &Cipher, nonce: &[u8; NONCE], aad: &[u8], out: &mut Vec<u8>, start: usize) {
+    let head = start - NONCE - HEADER;
+    let bound = bound_to(&out[head..head + HEADER], aad);
+    let buffer = InOutBuf::from(&mut out[start..]);
+    let tag = cipher.0.encrypt_inout_detached(&Nonce::from(*nonce), &bound, buffer).expect("a value below 64 GiB");
+    out.extend_from_slice(&tag);
 }
 
 /// Reads the head of a sealed value.

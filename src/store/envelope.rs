@@ -15,7 +15,7 @@ use crate::{
 
 /// The first byte of every envelope. JSON inside only gains optional fields; anything else is a new version.
 const VERSION: u8 = 1;
-/// Bytes that nearly every record fits into, as JSON.
+/// Bytes that nearly every record fits into, sealed.
 const ROOM: usize = 4096;
 /// Version and expiry.
 const HEADER: usize = 1 + 8;
@@ -41,13 +41,13 @@ pub(super) fn seal<R: Record>(
     random: &dyn Random,
 ) -> Result<Bytes, serde_json::Error> {
     // Room from the start: each time the text outgrew its place it would leave a copy of secrets behind.
-    let mut plain = Zeroizing::new(Vec::with_capacity(ROOM));
-    serde_json::to_writer(&mut *plain, record)?;
+    let mut value = Vec::with_capacity(ROOM);
     let header = header(record.expires());
-    let sealed = keyring.seal(R::PURPOSE, &associated(&header, key), &plain, random);
-    let mut value = Vec::with_capacity(HEADER + sealed.len());
     value.extend_from_slice(&header);
-    value.extend_from_slice(&sealed);
+    let place = associated(&header, key);
+    keyring.seal_onto(R::PURPOSE, &place, &mut value, random, |text| serde_json::to_writer(text, record))?;
+    // The memory store keeps it as it is.
+    value.shrink_to_fit();
     Ok(value.into())
 }
 

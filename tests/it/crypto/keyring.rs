@@ -60,6 +60,26 @@ fn s32_a_sealed_value_opens_for_its_purpose_and_place_only() {
 }
 
 #[test]
+fn what_is_sealed_in_its_place_is_the_same_and_leaves_nothing_of_a_failure() {
+    let ring = ring(1, &[]);
+    let mut out = Vec::with_capacity(100);
+    out.extend_from_slice(b"before");
+    let write = |text: &mut Vec<u8>| {
+        text.extend_from_slice(b"value");
+        Ok::<_, ()>(())
+    };
+    ring.seal_onto("a", b"place", &mut out, &*chance(1), write).unwrap();
+    let sealed = ring.seal("a", b"place", b"value", &*chance(1));
+    assert_eq!(out, [b"before".as_slice(), &sealed].concat());
+    let failed = ring.seal_onto("a", b"place", &mut out, &*chance(1), |text| {
+        text.extend_from_slice(b"a secret");
+        Err("no more")
+    });
+    assert_eq!(failed, Err("no more"));
+    assert_eq!(out, [b"before".as_slice(), &sealed].concat());
+}
+
+#[test]
 fn d2_equal_contents_give_equal_values_only_when_asked_for() {
     let ring = ring(1, &[]);
     assert_eq!(ring.seal_synthetic("client", b"a", b"v"), ring.seal_synthetic("client", b"a", b"v"));
