@@ -108,7 +108,7 @@ impl Mint {
     /// # Errors
     /// [`RenewFailed`].
     pub async fn renewed(&self, grant: Grant, upstreams: &Upstreams) -> Result<Grant, RenewFailed> {
-        if self.0.spendable(&grant) >= self.0.settings.life.min(USEFUL) {
+        if self.is_fresh(&grant) {
             return Ok(grant);
         }
         let Some(login) = &grant.login else { return Ok(grant) };
@@ -120,6 +120,12 @@ impl Mint {
             return self.0.as_it_is(grant, "it is no longer configured");
         };
         Box::pin(self.renew_once(grant, upstream)).await
+    }
+
+    /// Whether a useful access token can rest on the Grant as it is: then [`renewed`](Self::renewed) gives it back at once.
+    #[must_use]
+    pub fn is_fresh(&self, grant: &Grant) -> bool {
+        self.0.spendable(grant) >= self.0.settings.life.min(USEFUL)
     }
 
     /// The MCP server refused the upstream token: from now on it counts as expired, so that the next refresh renews it.

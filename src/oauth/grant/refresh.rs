@@ -33,7 +33,7 @@ use crate::{
         authenticate::too_often,
         machine::{Refresh, RefreshAsked, RefreshQuestion},
     },
-    store::Change,
+    store::{Change, Seen},
     token::{MintFailed, Minted},
 };
 
@@ -96,22 +96,23 @@ impl AuthorizationServer {
         let presented = Brought { token, key, holder: holder::of_refresh_tokens(client, key) };
         let asked = RefreshAsked { client, scope: request.scope };
         let (mut machine, mut question) = Refresh::begin(&asked);
-        let (mut found, mut response) = (None, None);
+        let (mut found, mut response) = (None::<Seen<Grant>>, None);
         loop {
             question = match question {
                 RefreshQuestion::Authenticate => machine.authenticated(),
                 RefreshQuestion::Recover => {
-                    found = self.parts.store.get::<Grant>(&token.grant.to_string()).await?;
-                    machine.recovered(found.as_ref().map(|grant| (grant.client.as_str(), &grant.scope)))
+                    let seen = found.insert(self.parts.store.look(&token.grant.to_string()).await?);
+                    machine.recovered(seen.record().map(|grant| (grant.client.as_str(), &grant.scope)))
                 }
                 RefreshQuestion::Issue(scope) => {
-                    let grant = found.take().ok_or_else(dead)?;
-                    self.check_terms(&grant, &request.resources)?;
-                    holder::check_refresh(&grant, key.as_ref())?;
+                    let seen = found.take().ok_or_else(dead)?;
+                    let grant = seen.record().ok_or_else(dead)?;
+                    self.check_terms(grant, &request.resources)?;
+                    holder::check_refresh(grant, key.as_ref())?;
                     self.check_demand(&grant.resource, key.as_ref())?;
                     let subject = grant.identity.subject.as_str();
                     self.by_subject.pass(subject).map_err(|wait| too_often("person", wait))?;
-                    let (grant, refresh_token) = self.fresh_and_turned(grant, &presented).await?;
+                    let (grant, refresh_token) = self.fresh_and_turned(seen, &presented).await?;
                     let minted = self.mint_on_turned(grant, &scope, key).await?;
                     response = Some(TokenResponse::new(minted, scope, Some(refresh_token)));
                     machine.issued()
@@ -152,13 +153,20 @@ impl AuthorizationServer {
     }
 
     /// First the provider, if it has to be asked; then the one swap.
-    async fn fresh_and_turned(&self, grant: Grant, presented: &Brought) -> Result<(Grant, Secret<String>), Error> {
-        let id = grant.id;
+    async fn fresh_and_turned(&self, seen: Seen<Grant>, presented: &Brought) -> Result<(Grant, Secret<String>), Error> {
+        let id = presented.token.grant;
         // A token that is no good must not make us ask the provider.
-        if !matches!(self.standing(&grant, &presented.token), Some(Standing::Spent) | None) {
-            self.parts.mint.renewed(grant, &self.parts.upstreams).await?;
-        }
-        match self.turn(presented).await? {
+        let is_good = |grant: &&Grant| !matches!(self.standing(grant, &presented.token), Some(Standing::Spent) | None);
+        let mint = &self.parts.mint;
+        let seen = match seen.record().filter(is_good).filter(|grant| !mint.is_fresh(grant)) {
+            // What was seen before is old by now, whether the provider answered or not.
+            Some(grant) => {
+                mint.renewed(grant.clone(), &self.parts.upstreams).await?;
+                self.parts.store.look(&id.to_string()).await?
+            }
+            None => seen,
+        };
+        match self.turn(seen, presented).await? {
             Turned::On(grant, refresh_token) => Ok((*grant, refresh_token)),
             Turned::Replayed => {
                 tracing::warn!(grant = %id, "an old refresh token was used again: its family is revoked");
@@ -185,8 +193,8 @@ impl AuthorizationServer {
         })
     }
 
-    /// The deciding step, the table above.
-    async fn turn(&self, presented: &Brought) -> Result<Turned, Error> {
+    /// The deciding step, the table above. It begins with what was seen.
+    async fn turn(&self, seen: Seen<Grant>, presented: &Brought) -> Result<Turned, Error> {
         let id = presented.token.grant;
         let decide = |grant: Option<Grant>| {
             let Some(grant) = grant else { return (Change::Keep, Turned::Gone) };
@@ -213,7 +221,7 @@ impl AuthorizationServer {
                 },
             }
         };
-        Ok(self.parts.store.update(&id.to_string(), decide).await?)
+        Ok(self.parts.store.update_seen(&id.to_string(), seen, decide).await?)
     }
 
     /// `None` where the Grant has no chain.
