@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use super::Key;
 
 /// Whether the record that was seen is still the one in force (D14). Shared by everyone who looks at one record;
-/// tripped for good when it is removed or replaced through this process's Store (a new watcher then gets a new flag), or
-/// by another process and [`replicas`](super::replicas) finds out.
+/// tripped for good when it is removed or replaced through this process's Store, or found to be gone (a new watcher then
+/// gets a new flag), or by another process and [`replicas`](super::replicas) finds out.
 #[derive(Debug, Clone, Default)]
 pub struct Liveness(Arc<Flag>);
 

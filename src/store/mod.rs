@@ -322,10 +322,13 @@ impl Parts {
     /// The bytes that lie at `key`, and the record if they are one that is still good.
     async fn read<R: Record>(&self, key: &Key) -> Result<(Option<Bytes>, Option<R>), Unavailable> {
         let value = self.backend.get(key).await?;
-        let record = match &value {
-            Some(value) => self.judge(key, value).await?,
-            None => None,
+        let Some(bytes) = &value else {
+            // Whoever took it out may still wait for the backend's answer. Who looks now says that it is gone, so nobody
+            // may go on with what was seen before (a revocation that hung, and is asked for again).
+            self.watchers.trip(key);
+            return Ok((None, None));
         };
+        let record = self.judge(key, bytes).await?;
         Ok((value, record))
     }
 
