@@ -10,7 +10,7 @@ both. They have core 0, wrk, the provider and the stores' own servers core 1. Th
 all that lie there, each refreshed once, as in life: what the many have in no cache is read from the disk. Numbers are
 printed, never asserted. Shorter: --grants 100000 --rounds 2 --registrations 100000.
 """
-import argparse, base64, http.client, json, os, re, secrets, shutil, signal, statistics, subprocess, sys, tempfile, time, urllib.parse
+import argparse, base64, http.client, json, os, re, secrets, shutil, statistics, subprocess, sys, time, urllib.parse
 
 import flow, lasting, run, stores
 from run import LOAD_CORE, REDIRECT, SERVER_CORE, Browser, Vestibule, cpu_ns, free_port, pss_kib, register, wait_for
@@ -262,16 +262,9 @@ def main():
     parser.add_argument("--registrations", type=int, default=1_000_000)
     parser.add_argument("--write", help="append the result to this file")
     args = parser.parse_args()
-    for tool in ("nginx", "wrk", "taskset"):
-        if not shutil.which(tool):
-            raise SystemExit(f"{tool} is missing (Debian: apt install nginx-light wrk util-linux redis-server postgresql)")
-    os.sched_setaffinity(0, {int(LOAD_CORE)})
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing that was started stays behind
-    work = tempfile.mkdtemp(prefix="vestibule-many-")
-    os.chmod(work, 0o755)
-    provider, running, results = free_port(), [], {}
+    provider, results = free_port(), {}
     secret_key = base64.b64encode(secrets.token_bytes(32)).decode()
-    try:
+    with run.bench("many") as (work, running):
         running.append(lasting.stub_provider(work, provider))
         wait_for(provider)
         # One app for all: its id is sealed under the key that all servers here have.
@@ -285,10 +278,6 @@ def main():
             print(f"{kind} …", file=sys.stderr)
             results[kind] = over(args, work, provider, kind, secret_key, running)
             print(table(kind, results[kind][0]), results[kind][1], file=sys.stderr)
-    finally:
-        for process in running:
-            process.stop()
-        shutil.rmtree(work, ignore_errors=True)
     text = report(args, results)
     print(text)
     if args.write:

@@ -8,7 +8,7 @@ the stub MCP server and the stub provider share core 1. "us" is CPU time of the 
 /proc/PID/task/*/schedstat) per completed request. Speed is never asserted here: numbers are printed, and a row with an
 error in it does not count.
 """
-import argparse, base64, glob, hashlib, html, http.client, json, os, re, secrets, shutil, socket, statistics
+import argparse, base64, contextlib, glob, hashlib, html, http.client, json, os, re, secrets, shutil, signal, socket, statistics
 import subprocess, sys, tempfile, time, urllib.parse
 
 import flow
@@ -360,6 +360,24 @@ def table(results, base, unit_rate="req/s", us_digits=1):
     return "\n".join(lines)
 
 
+@contextlib.contextmanager
+def bench(name, *more):
+    """A folder of its own, and a list of what is to be stopped in the end, whatever the end is."""
+    absent = [tool for tool in ("nginx", "wrk", "taskset", *more) if not shutil.which(tool)]
+    if absent:
+        raise SystemExit(f"missing: {', '.join(absent)} (Debian: apt install nginx-light wrk util-linux redis-server)")
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    work, running = tempfile.mkdtemp(prefix=f"vestibule-{name}-"), []
+    os.chmod(work, 0o755)
+    try:
+        yield work, running
+    finally:
+        for process in running:
+            process.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/vestibule")
@@ -370,15 +388,8 @@ def main():
     parser.add_argument("--held", type=int, default=2000)
     parser.add_argument("--write", help="put the result into this file")
     args = parser.parse_args()
-    for tool in ("nginx", "wrk", "taskset"):
-        if not shutil.which(tool):
-            raise SystemExit(f"{tool} is missing (Debian: apt install nginx-light wrk util-linux)")
-    os.sched_setaffinity(0, {int(LOAD_CORE)})
-    work = tempfile.mkdtemp(prefix="vestibule-load-")
-    os.chmod(work, 0o755)
     backend, streams, provider, through = free_port(), free_port(), free_port(), free_port()
-    running = []
-    try:
+    with bench("load") as (work, running):
         running.append(Nginx(work, "backend", LOAD_CORE, f"""
 server {{ listen 127.0.0.1:{backend} backlog=4096; location / {{ default_type application/json; return 200 '{TOOLS}'; }} }}
 {provider_conf(provider)}"""))
@@ -395,10 +406,6 @@ server {{ listen 127.0.0.1:{through} backlog=4096;
         wait_for(backend), wait_for(through, "/mcp")
         report = measure(args, work, Vestibule(os.path.abspath(args.binary), work, backend, streams, provider), plain,
                          through, running)
-    finally:
-        for process in running:
-            process.stop()
-        shutil.rmtree(work, ignore_errors=True)
     print(report)
     if args.write:
         open(args.write, "w").write(report + "\n")
