@@ -19,7 +19,8 @@
 //!
 //! [`Liveness`] tells holders of a record in memory that it is no longer the one in force, without asking the disk.
 //! Where other processes write too ([`redis`], [`postgres`]), [`replicas`] reads the watched records again every second and trips
-//! the flags of those that changed, or that could not be confirmed: a revocation elsewhere counts here within 5 s.
+//! the flags of those that changed, or that could not be confirmed: a revocation elsewhere counts here within 5 s. Where that
+//! reading has not been done for so long ([`Store::is_up_to_date`]), holders of a record read it themselves.
 //!
 //! **Neighbours.** Leans on `crypto` for sealing and on `domain` for the nouns. `token`, `oauth` and `cli` lean on it.
 //!
@@ -44,7 +45,7 @@ mod settings;
 pub mod sled;
 pub mod sweep;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 pub use backend::{Backend, Key, Life, Page, Place};
 use bytes::Bytes;
@@ -119,6 +120,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     watchers: Watchers,
+    /// When the last whole round of reading the watched records began, in milliseconds ([`replicas`]).
+    looked: AtomicU64,
 }
 
 impl Store {
@@ -130,7 +133,9 @@ impl Store {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self(Arc::new(Parts { backend, keyring, clock, random, watchers: Watchers::default() }))
+        let looked = if backend.is_shared() { clock.now().millis() } else { replicas::NEVER_NEEDED };
+        let looked = AtomicU64::new(looked);
+        Self(Arc::new(Parts { backend, keyring, clock, random, watchers: Watchers::default(), looked }))
     }
 
     /// The record, if it is there and has not expired.

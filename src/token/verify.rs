@@ -156,8 +156,9 @@ impl Parts {
         }
         let hash = TokenHash(sha256(token.as_bytes()));
         let known = match self.seen.known.get(&hash).filter(|known| known.losses == self.keys.losses()) {
-            Some(known) if known.caller.liveness.holds() => known,
-            // The Grant was replaced or removed: what the token says still holds, what it rests on has to be read.
+            Some(known) if known.caller.liveness.holds() && self.store.is_up_to_date() => known,
+            // The Grant was replaced or removed, or this machine slept while others might have done it: what the token says
+            // still holds, what it rests on has to be read.
             Some(known) => Box::pin(self.rest(hash, known.said())).await?,
             // Also what was believed under a key that is gone. Boxed: the cold paths would make the future of every call large.
             None => Box::pin(self.first_sight(hash, token)).await?,

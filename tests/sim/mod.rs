@@ -146,5 +146,5 @@ fn a_grace_without_the_same_successor_is_found() {
 
 #[test]
 fn a_reader_of_what_is_not_yet_flushed_is_found() {
-    is_found(Planted::DirtyRead, 2_000);
+    is_found(Planted::DirtyRead, 5_500);
 }

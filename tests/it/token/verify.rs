@@ -102,6 +102,32 @@ async fn d14_a_token_seen_before_asks_the_store_nothing() {
     assert_eq!(bench.reads(), reads);
 }
 
+/// A machine that slept may have missed everything: until its next round of reading it believes no flag (found by a
+/// simulated history, seed 212752).
+#[tokio::test]
+async fn d14_a_process_that_slept_reads_before_it_believes() {
+    let (bench, mint, grant) = Bench::ready().await;
+    let (elsewhere, _) = bench.replica(Algorithm::Es256).await;
+    let other = super::kit::grant(2);
+    bench.store.put(&other).await.unwrap();
+    let (seen, stays) = (minted(&mint, &grant).await, minted(&mint, &other).await);
+    mint.verify(&seen, &grant.resource).await.unwrap();
+    mint.verify(&stays, &other.resource).await.unwrap();
+    elsewhere.remove::<Grant>(&grant.id.to_string()).await.unwrap();
+    bench.clock.advance(Duration::from_millis(4_999));
+    let reads = bench.reads();
+    mint.verify(&seen, &grant.resource).await.expect("for so long nobody looks");
+    assert_eq!(bench.reads(), reads);
+    bench.clock.advance(Duration::from_millis(1));
+    assert_eq!(twice(&mint, &seen, &grant.resource).await, "revoked");
+    mint.verify(&stays, &other.resource).await.unwrap();
+    assert!(bench.reads() > reads + 1, "it was asked for");
+    bench.store.look_again().await;
+    let reads = bench.reads();
+    mint.verify(&stays, &other.resource).await.unwrap();
+    assert_eq!(bench.reads(), reads, "after a round all is as before");
+}
+
 #[tokio::test]
 async fn an_outage_is_not_a_no_and_is_not_remembered() {
     let (bench, mint, grant) = Bench::ready().await;
