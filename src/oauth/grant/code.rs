@@ -122,11 +122,11 @@ impl AuthorizationServer {
         Ok((GrantId::from_bytes(*code.id()), hash::secret_hash(&code)))
     }
 
-    /// The Grant whose current code this is. A spent code is settled here.
+    /// The Grant whose current code this is. A spent code is settled here, also where nothing is left of its Grant: that it
+    /// is gone has to be as durable as this answer.
     async fn issued_grant(&self, id: GrantId, spent: &SecretHash) -> Result<Seen<Grant>, Error> {
         let seen = self.parts.store.look::<Grant>(&id.to_string()).await?;
-        let grant = seen.record().ok_or_else(unknown)?;
-        if matches!(grant.stage, GrantStage::Issued { .. }) {
+        if seen.record().is_some_and(|grant| matches!(grant.stage, GrantStage::Issued { .. })) {
             return Ok(seen);
         }
         match self.settle(id, seen, spent, Intent::Burn).await? {

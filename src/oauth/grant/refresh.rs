@@ -121,7 +121,13 @@ impl AuthorizationServer {
                     let lost = || Error::new(ErrorCode::ServerError, "the refresh token could not be judged");
                     return response.ok_or_else(lost);
                 }
-                RefreshQuestion::Refused(code, why) => return Err(Error::new(code, why)),
+                RefreshQuestion::Refused(code, why) => {
+                    if let Some(gone) = found.take().filter(|seen| seen.record().is_none()) {
+                        // As durable as this answer: a crash must not bring back what it says is dead.
+                        self.turn(gone, &presented).await?;
+                    }
+                    return Err(Error::new(code, why));
+                }
             };
         }
     }

@@ -10,6 +10,7 @@ mod code;
 mod consent;
 mod device;
 mod dpop;
+mod durable;
 mod exchange;
 mod house;
 mod introspect;
